@@ -1,0 +1,1 @@
+"""Which unlabeled rows are looked at."""

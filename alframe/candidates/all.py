@@ -1,0 +1,16 @@
+"""The whole unlabeled pool."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alframe.pool import Pool
+from alframe.protocols import Rows
+
+
+class All:
+    """Looks at every unlabeled row."""
+
+    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:  # noqa: ARG002
+        """See `alframe.protocols.Candidates.rows`."""
+        return pool.unlabeled

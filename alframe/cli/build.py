@@ -1,0 +1,106 @@
+"""Builds the parts of a run from their config nodes, after checking the nodes' keys."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+
+from alframe.cli.mistakes import nearest
+from alframe.errors import UserError
+from alframe.protocols import Parts
+
+Node = Mapping[str, Any]
+
+
+def accepted(target: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Returns the keyword arguments that a callable names, and whether it takes any other."""
+    parameters = inspect.signature(target).parameters.values()
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    if rest is None:
+        return names, False
+    typed = get_args(get_type_hints(target).get(rest.name))  # Unpack[SomeTypedDict]
+    return (names | set(typed[0].__annotations__), False) if typed else (names, True)
+
+
+def find_target(node: Node, key: str) -> Callable[..., Any]:
+    """Imports a node's ``_target_``."""
+    path = node["_target_"]
+    try:
+        target: Callable[..., Any] = get_object(path)
+    except Exception as error:
+        raise UserError(
+            f"{key}._target_={path}: expected something that can be imported ({error})"
+        ) from error
+    return target
+
+
+def check_keys(node: Node, key: str) -> None:
+    """Refuses keys that a node's ``_target_`` does not take, in nested nodes too."""
+    if "_target_" in node:
+        names, takes_any = accepted(find_target(node, key))
+        own = [name for name in node if not (name.startswith("_") and name.endswith("_"))]
+        for name in own:
+            if not takes_any and name not in names:
+                raise UserError(
+                    f"{key}.{name}: expected one of {', '.join(sorted(names))}"
+                    f"{nearest(name, names)}"
+                )
+    for name, child in node.items():
+        if isinstance(child, Mapping):
+            check_keys(child, f"{key}.{name}")
+
+
+def build(config: Node, key: str, **context: Any) -> Any:
+    """Builds the part at ``key``; of the context it is given what its target names.
+
+    Raises:
+        UserError: For keys or values that the target does not take.
+    """
+    node = config[key]
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{key}: expected a config with a _target_, got {node}")
+    check_keys(node, key)
+    names, _ = accepted(find_target(node, key))
+    given = {name: value for name, value in context.items() if name in names and name not in node}
+    try:
+        # Partial, because Hydra would turn a dataclass among its arguments into a config.
+        return instantiate(dict(node), _partial_=True, _convert_="all")(**given)
+    except (InstantiationException, TypeError, ValueError) as error:
+        raise _mistake(error, key) or error from error
+
+
+def _mistake(error: Exception, key: str) -> UserError | None:
+    """Returns the user's mistake behind a failed instantiation, if that is what it was."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        if isinstance(cause, TypeError | ValueError):
+            return UserError(f"{key} cannot be built from these values: {cause}")
+        cause = cause.__cause__
+    return None
+
+
+def build_parts(config: Node) -> tuple[Parts, Any]:
+    """Returns the parts of a run, and the hardware it runs on."""
+    hardware = build(config, "trainer")
+    data = build(config, "data")
+    task = build(config, "task", data=data)
+    context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
+    proxy = build(config, "proxy", **context) if config.get("proxy") else None
+    parts = Parts(
+        data=data,
+        task=task,
+        target=build(config, "target", **context),
+        proxy=proxy,
+        strategy=build(config, "strategy", **context),
+        candidates=build(config, "candidates", **context),
+        oracle=build(config, "oracle", **context),
+        schedule=build(config, "schedule", **context),
+    )
+    return parts, hardware

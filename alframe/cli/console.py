@@ -1,0 +1,61 @@
+"""What a person reads in the terminal: log lines, and the table at the end of a run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alframe.pipelines.stages import Outcome
+
+
+def set_up_logging() -> None:
+    """Logs to stderr: with colour on a terminal, in plain lines elsewhere."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False)
+        handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("alframe")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def print_outcome(rows: Sequence[dict[str, Any]], outcome: Outcome, path: Path) -> None:
+    """Prints the curve, the costs and the run directory."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{path.name}: {outcome.reason}")
+    for heading in ("labeled", "trained on", "model", "test accuracy", "test loss", "fit s"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for row in rows:
+        if row["split"] == "test":
+            table.add_row(
+                str(row["labeled"]),
+                str(row["train_rows"]),
+                row["model"],
+                f"{row['accuracy']:.4f}",
+                f"{row['loss']:.4f}",
+                f"{row['seconds_fit']:.1f}",
+            )
+    console.print(table)
+    costs = "  ".join(f"{name} {value:.2f}" for name, value in outcome.timings.items())
+    console.print(f"costs (seconds; speed-ups are ratios): {costs}", soft_wrap=True, highlight=False)
+    console.print(f"run directory: {path}", soft_wrap=True, highlight=False)
+
+
+def print_mistake(message: str) -> None:
+    """Prints a user's mistake as one line."""
+    sys.stderr.write(f"alframe: {message}\n")

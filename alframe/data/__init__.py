@@ -1,0 +1,1 @@
+"""Datasets: arrays, their split into pool, validation and test rows, and the hidden labels."""

@@ -1,0 +1,154 @@
+"""A dataset: inputs by row, a test part, and training labels behind one door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from alframe.data.checks import Examples, clean_parts
+from alframe.data.splits import SplitOptions, Splits
+from alframe.data.statistics import mean_and_std
+from alframe.protocols import Array, Rows
+
+__all__ = ["Dataset", "SplitOptions", "Splits", "build_dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The data of a run; made by `build_dataset`, which checks them.
+
+    Attributes:
+        name: For tables and titles.
+        inputs: Training inputs by row: uint8 images [n, h, w, c] or float32 features [n, d].
+        test_inputs: Test inputs in the same form.
+        test_labels: Their classes, int64, 0 to ``num_classes - 1``.
+        classes: The class names, by class number.
+        pool_rows: The rows that may be queried, ascending.
+        validation_rows: The rows that validate, ascending, none of them in ``pool_rows``.
+        fingerprint: sha256 (hex) over all that is here but the name, hidden labels and rows
+            included: equal fingerprints mean equal data, shared out equally.
+        mean: float32, per channel (in units of 0..255) or per feature, of all training inputs;
+            0 where the dataset is not to be standardized.
+        std: The standard deviation likewise, never 0; 1 where it is not to be standardized.
+    """
+
+    name: str
+    inputs: Array = field(repr=False)
+    test_inputs: Array = field(repr=False)
+    test_labels: Array = field(repr=False)
+    classes: tuple[str, ...]
+    pool_rows: Rows = field(repr=False)
+    validation_rows: Rows = field(repr=False)
+    fingerprint: str
+    mean: Array = field(repr=False)
+    std: Array = field(repr=False)
+    _labels: Array = field(repr=False)
+
+    @property
+    def kind(self) -> Literal["images", "features"]:
+        """What a row is: an image or a vector of features."""
+        return "images" if self.inputs.ndim == 4 else "features"
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, those of the test part included."""
+        return len(self.classes)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of training rows, those outside pool and validation included."""
+        return len(self.inputs)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row: (h, w, c) or (d,)."""
+        return self.inputs.shape[1:]
+
+    def reveal(self, rows: Rows) -> Array:
+        """Gives the labels of training rows: the one door, for oracles and validation only.
+
+        Args:
+            rows: Training-row numbers [k]; repeats are allowed.
+
+        Returns:
+            Their classes in the same order, int64 [k].
+
+        Raises:
+            IndexError: For what is no training-row number. Negative numbers do not count from
+                the end.
+        """
+        rows = np.asarray(rows)
+        if rows.size and rows.dtype.kind not in "iu":
+            raise IndexError(f"expected row numbers, got values of type {rows.dtype}")
+        outside = rows[(rows < 0) | (rows >= self.num_rows)]
+        if outside.size:
+            raise IndexError(f"row {outside[0]} is not among the {self.num_rows} training rows")
+        labels: Array = self._labels[rows.astype(np.int64)]
+        return labels
+
+
+def build_dataset(
+    name: str,
+    train: Examples,
+    test: Examples,
+    classes: Sequence[str] | None,
+    splits: Splits,
+    standardize: bool = True,
+) -> Dataset:
+    """Checks the arrays of a dataset, numbers its classes and shares out its rows.
+
+    Args:
+        name: The dataset's name; errors say ``data=<name>``.
+        train: Inputs and labels, one per row: uint8 images [n, h, w] or [n, h, w, c] or float
+            features [n, d]; integer or string labels [n].
+        test: The same for the test part.
+        classes: Class names: integer labels are positions in them, string labels are among them.
+            None names the classes by the ids that occur, sorted.
+        splits: How the training rows are shared out.
+        standardize: Whether ``mean`` and ``std`` are measured, or left at 0 and 1.
+
+    Raises:
+        UserError: For arrays that are not as above or do not fit together, for NaN or infinite
+            features, and for splits that the rows do not allow.
+    """
+    train, test, names = clean_parts(train, test, classes, f"data={name}")
+    (inputs, labels), (test_inputs, test_labels) = train, test
+    pool_rows, validation_rows = splits.rows(labels, len(names))
+    arrays = {
+        "inputs": inputs,
+        "labels": labels,
+        "test_inputs": test_inputs,
+        "test_labels": test_labels,
+        "pool_rows": pool_rows,
+        "validation_rows": validation_rows,
+    }
+    width = inputs.shape[-1]
+    unit = np.zeros(width, np.float32), np.ones(width, np.float32)
+    mean, std = mean_and_std(inputs) if standardize else unit
+    return Dataset(
+        name=name,
+        inputs=inputs,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        classes=names,
+        pool_rows=pool_rows,
+        validation_rows=validation_rows,
+        fingerprint=_fingerprint(arrays, [standardize, names]),
+        mean=mean,
+        std=std,
+        _labels=labels,
+    )
+
+
+def _fingerprint(arrays: Mapping[str, Array], words: object) -> str:
+    """Returns the sha256 over words and arrays, whose shapes and types come first (unambiguous)."""
+    shapes = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
+    digest = hashlib.sha256(json.dumps([words, shapes]).encode())
+    for array in arrays.values():
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""Writing files so that a kill at any moment leaves the old content or the new one, never half."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alframe.protocols import State
+
+JSON_ENTRY = "__json__"
+
+
+class CorruptFileError(Exception):
+    """A stage file that cannot be read back: truncated, or with a flipped bit (zip's CRC-32)."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes ``content`` elsewhere in the same folder, syncs it, and moves it to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a mapping as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def encode_state(state: State) -> bytes:
+    """Packs arrays and JSON values into one npz: no pickle, and a checksum for each entry.
+
+    Raises:
+        TypeError: For a value that is neither a plain array nor JSON.
+    """
+    arrays = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+    plain = {key: value for key, value in state.items() if key not in arrays}
+    objects = [key for key, value in arrays.items() if value.dtype.hasobject]
+    if objects:
+        raise TypeError(f"arrays of Python objects cannot be saved: {objects}")
+    text = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{JSON_ENTRY: text}, **arrays)
+    return buffer.getvalue()
+
+
+def decode_state(path: Path) -> State:
+    """Reads what `encode_state` packed.
+
+    Raises:
+        CorruptFileError: If the file is truncated or altered.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            state: State = {key: archive[key] for key in archive.files if key != JSON_ENTRY}
+            state.update(json.loads(archive[JSON_ENTRY].tobytes()))
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        raise CorruptFileError(f"{path} cannot be read back: {error}") from error
+    return state

@@ -1,0 +1,51 @@
+"""What the pure functions share: numpy in means numpy out, torch in means torch out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+ArrayT = TypeVar("ArrayT", Tensor, npt.NDArray[Any])
+
+
+def as_tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
+    """Returns the values as a tensor, without a copy where that is possible.
+
+    Args:
+        values: Any shape. The result may share their memory and must not be written to.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    with warnings.catch_warnings():  # torch warns of read-only memory; nothing here writes
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(values))
+
+
+@overload
+def like(result: Tensor, example: Tensor) -> Tensor: ...
+@overload
+def like(result: Tensor, example: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
+def like(result: Tensor, example: Tensor | npt.NDArray[Any]) -> Tensor | npt.NDArray[Any]:
+    """Returns the result as a tensor or a numpy array, whichever the example is."""
+    return result if isinstance(example, Tensor) else result.cpu().numpy()
+
+
+def refuse_rows(bad: Tensor, expected: str) -> None:
+    """Raises ValueError with the count and the first rows that are marked as bad.
+
+    Args:
+        bad: Marks [n], boolean.
+        expected: What every row should have been, for the message.
+    """
+    rows = bad.nonzero().flatten()
+    if len(rows):
+        first = ", ".join(map(str, rows[:5].tolist()))
+        more = ", ..." if len(rows) > 5 else ""
+        raise ValueError(
+            f"expected {expected}, got {len(rows)} bad rows of {len(bad)}: {first}{more}"
+        )

@@ -1,0 +1,1 @@
+"""Training, observing and evaluating models."""

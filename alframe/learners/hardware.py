@@ -1,0 +1,66 @@
+"""Where models are trained: devices and precision, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from alframe.errors import UserError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device and its arithmetic.
+
+    Attributes:
+        accelerator: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
+        precision: A Lightning precision such as ``32-true`` or ``bf16-mixed``; ``auto`` is
+            bf16-mixed on a GPU and 32-true on the CPU.
+        deterministic: Whether only deterministic algorithms may run (promise: same seed, same
+            rows, on one device type).
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: str = "auto"
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise UserError(f"trainer.accelerator={self.accelerator}: expected auto, cpu or gpu")
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError(
+                "trainer.accelerator=gpu: expected a CUDA device, found none; use trainer=cpu"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """The device."""
+        gpu = self.accelerator == "gpu" or (
+            self.accelerator == "auto" and torch.cuda.is_available()
+        )
+        return torch.device("cuda", 0) if gpu else torch.device("cpu")
+
+    @property
+    def lightning_precision(self) -> str:
+        """The precision that Lightning is given."""
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if self.device.type == "cuda" else "32-true"
+
+    def describe(self) -> str:
+        """Returns the device in words, for records."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"cpu: {torch.get_num_threads()} threads of {os.cpu_count()} cores, {_cpu_name()}"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

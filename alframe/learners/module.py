@@ -1,0 +1,78 @@
+"""The LightningModule of a fit: forward, loss, recorded dynamics, optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from alframe.data.device import Batch
+from alframe.learners.dynamics import Recorder
+from alframe.learners.recipe import Recipe
+from alframe.tasks.classification import Classification
+
+
+class FitModule(pl.LightningModule):
+    """Trains one model by one recipe, and records dynamics where a strategy needs them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        task: Classification,
+        steps_per_epoch: int,
+        recorder: Recorder | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._recipe = recipe
+        self._task = task
+        self._steps_per_epoch = steps_per_epoch
+        self.recorder = recorder
+        self._loss_sum = torch.zeros(())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Returns the (weighted) mean loss of a batch."""
+        logits = self.model(batch.inputs)
+        losses = self._task.loss(logits, batch.labels, self._recipe.label_smoothing)
+        if self.recorder is not None:
+            with torch.no_grad():
+                values = self._task.dynamics(self.recorder.fields, logits.detach(), batch.labels)
+                self.recorder.record(batch.positions, values)
+        weights = batch.weights
+        loss = losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+        self._loss_sum += loss.detach()
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the epoch's mean loss."""
+        self._loss_sum = torch.zeros((), device=self.device)
+
+    def on_train_epoch_end(self) -> None:
+        """Closes the epoch's recording."""
+        if self.recorder is not None:
+            self.recorder.end_epoch()
+
+    def mean_loss(self) -> float:
+        """Returns the mean training loss over the epoch's batches: one synchronization an epoch."""
+        return float(self._loss_sum) / self._steps_per_epoch
+
+    def configure_optimizers(self) -> Any:
+        """Builds the recipe's optimizer and schedule."""
+        optimizer, schedule = self._recipe.optimizer(self.model, self._steps_per_epoch)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the recorded dynamics."""
+        if self.recorder is not None:
+            checkpoint["recorder"] = self.recorder.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the recorded dynamics back."""
+        if self.recorder is not None:
+            self.recorder.load(checkpoint["recorder"])

@@ -1,0 +1,135 @@
+"""The linear probe: logistic regression on raw or stored features, in milliseconds."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alframe.data.dataset import Dataset
+from alframe.learners.evaluate import BATCH_SIZE, Split, split_arrays
+from alframe.observations import TableObservations, one_pass, passed_over
+from alframe.protocols import Array, Need, Rows, State, View, Workspace
+from alframe.tasks.classification import Classification
+
+UNSEEN_LOGIT = -50.0
+"""Below every seen class, so that a class without a label gets no probability but a finite loss."""
+
+
+class ProbeLearner:
+    """Multinomial logistic regression (scikit-learn's, L-BFGS) on flattened, normalized inputs.
+
+    Args:
+        data: Gives inputs by row, and the validation and test splits.
+        task: Metrics.
+        inverse_regularization: C of scikit-learn: larger = less regularized.
+        max_iter: L-BFGS iterations at most.
+    """
+
+    records = frozenset({"probs", "embeddings"})
+
+    def __init__(
+        self,
+        data: Dataset,
+        task: Classification,
+        inverse_regularization: float = 1.0,
+        max_iter: int = 1000,
+    ) -> None:
+        self.data = data
+        self.task = task
+        self._inverse_regularization = inverse_regularization
+        self._max_iter = max_iter
+
+    def features(self, inputs: Array) -> Array:
+        """Returns normalized float64 features [n, d] of raw inputs."""
+        normalized = (inputs.astype(np.float64) - self.data.mean) / self.data.std
+        return normalized.reshape(len(inputs), -1)
+
+    def fit(
+        self,
+        view: View,
+        rng: np.random.Generator,  # noqa: ARG002 the problem is convex: no randomness
+        needs: Sequence[Need],  # noqa: ARG002 it records no dynamics
+        workspace: Workspace,  # noqa: ARG002 it is over before it could be killed
+    ) -> ProbeFitted:
+        """See `alframe.protocols.Learner.fit`."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        start = time.perf_counter()
+        model = LogisticRegression(C=self._inverse_regularization, max_iter=self._max_iter)
+        with warnings.catch_warnings():
+            # Separable labels that are hardly regularized have no finite optimum to converge to.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(self.features(self.data.inputs[view.rows]), view.labels, view.weights)
+        weight, bias = model.coef_, model.intercept_
+        if len(model.classes_) == 2:
+            weight = np.concatenate([-weight / 2, weight / 2])
+            bias = np.concatenate([-bias / 2, bias / 2])
+        return ProbeFitted(self, weight, bias, model.classes_, time.perf_counter() - start)
+
+    def restore(self, state: State) -> ProbeFitted:
+        """See `alframe.protocols.Learner.restore`."""
+        return ProbeFitted(
+            self, state["weight"], state["bias"], state["classes"], state["seconds"]
+        )
+
+    def bytes_per_row(self, need: Need) -> int:
+        """See `alframe.protocols.Learner.bytes_per_row`."""
+        if need.reduce is not None:
+            return 8
+        width = math.prod(self.data.input_shape)
+        return 8 * (self.task.num_outputs if need.what == "probs" else width)
+
+
+@dataclass(frozen=True)
+class ProbeFitted:
+    """A trained probe: logits of the seen ``classes`` are features @ weight.T + bias."""
+
+    learner: ProbeLearner
+    weight: Array
+    bias: Array
+    classes: Array
+    seconds: float
+
+    def logits(self, features: Array) -> Tensor:
+        """Returns float64 logits [n, num_classes]."""
+        logits = np.full((len(features), self.learner.task.num_outputs), UNSEEN_LOGIT)
+        seen = features @ self.weight.T + self.bias
+        # Only differences of logits matter; this keeps every seen class above the unseen ones.
+        logits[:, self.classes] = seen - seen.max(axis=1, keepdims=True)
+        return torch.from_numpy(logits)
+
+    def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
+        """See `alframe.protocols.Fitted.observe`."""
+        return TableObservations(one_pass(requests, self._batches(passed_over(requests))))
+
+    def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            features = self.learner.features(self.learner.data.inputs[batch])
+            probs = self.learner.task.probs(self.logits(features))
+            yield batch, {"probs": probs, "embeddings": torch.from_numpy(features)}
+
+    def evaluate(self, split: Split) -> dict[str, float]:
+        """See `alframe.protocols.Fitted.evaluate`."""
+        inputs, labels = split_arrays(self.learner.data, split)
+        meter = self.learner.task.meter(torch.device("cpu"))
+        meter.update(self.logits(self.learner.features(inputs)), torch.from_numpy(labels))
+        return meter.compute()
+
+    def state(self) -> State:
+        """See `alframe.protocols.Fitted.state`."""
+        return {
+            "weight": self.weight,
+            "bias": self.bias,
+            "classes": self.classes,
+            "seconds": self.seconds,
+            "curve": [],
+        }

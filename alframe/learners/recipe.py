@@ -1,0 +1,116 @@
+"""A training recipe: optimizer, learning rates, epochs, augmentation. The data and model are not."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from alframe.data.device import Augmentation
+from alframe.errors import UserError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with momentum, and how long at which learning rate.
+
+    Attributes:
+        epochs: Passes over the rows; for ``milestones`` one number for each learning rate.
+        learning_rate: The peak of ``one_cycle``, or one for each phase of ``milestones``.
+        schedule: ``milestones`` (constant in each phase) or ``one_cycle`` (up, then down to nearly
+            zero, in every step).
+        batch_size: Rows in an optimizer step.
+        momentum: Of SGD.
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: On all parameters, as in Selection via Proxy.
+        label_smoothing: In [0, 1).
+        crop: Pixels of padding for random crops; 0 for none.
+        flip: Whether images are mirrored at random.
+        min_steps: For ``one_cycle``: at least so many optimizer steps, in more epochs where the
+            rows are few.
+        early_stopping: Stop after so many epochs without a lower loss on the validation rows.
+        curve_every: Evaluate the test rows every so many epochs, for display; 0 for the end only.
+        checkpoint_seconds: Save what a killed fit needs to go on at most this often.
+    """
+
+    epochs: int | Sequence[int]
+    learning_rate: float | Sequence[float]
+    schedule: Literal["milestones", "one_cycle"] = "milestones"
+    batch_size: int = 128
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    crop: int = 0
+    flip: bool = False
+    min_steps: int = 0
+    early_stopping: int | None = None
+    curve_every: int = 0
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("milestones", "one_cycle"):
+            raise UserError(f"recipe.schedule={self.schedule}: expected milestones or one_cycle")
+        if len(self._phases) != len(self._rates):
+            raise UserError(
+                f"recipe.epochs={self.epochs} and recipe.learning_rate={self.learning_rate}: "
+                "expected one number of epochs for each learning rate"
+            )
+        if self.schedule == "one_cycle" and len(self._phases) != 1:
+            raise UserError(
+                f"recipe.epochs={self.epochs}: expected one number with recipe.schedule=one_cycle"
+            )
+        if self.min_steps and self.schedule != "one_cycle":
+            raise UserError(
+                f"recipe.min_steps={self.min_steps}: expected 0 with recipe.schedule=milestones"
+            )
+        for key, least in (("epochs", 1), ("batch_size", 2), ("learning_rate", 1e-12)):
+            value = getattr(self, key)
+            if min(value if isinstance(value, Sequence) else [value]) < least:
+                raise UserError(f"recipe.{key}={value}: expected {least} or more")
+
+    @property
+    def _phases(self) -> list[int]:
+        return [self.epochs] if isinstance(self.epochs, int) else list(self.epochs)
+
+    @property
+    def _rates(self) -> list[float]:
+        rate = self.learning_rate
+        return list(rate) if isinstance(rate, Sequence) else [rate]
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training images are varied."""
+        return Augmentation(self.crop, self.flip)
+
+    def total_epochs(self, steps_per_epoch: int) -> int:
+        """Returns the number of passes over rows that make so many batches."""
+        return max(sum(self._phases), math.ceil(self.min_steps / steps_per_epoch))
+
+    def optimizer(
+        self, model: nn.Module, steps_per_epoch: int
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Returns the optimizer and its schedule, which advances in every step."""
+        optimizer = SGD(
+            model.parameters(),
+            lr=self._rates[0],
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+        if self.schedule == "one_cycle":
+            steps = max(2, self.total_epochs(steps_per_epoch) * steps_per_epoch)
+            rate = self._rates[0]
+            return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=False)
+        ends = [end * steps_per_epoch for end in itertools.accumulate(self._phases)]
+
+        def factor(step: int) -> float:
+            return self._rates[sum(step >= end for end in ends[:-1])] / self._rates[0]
+
+        return optimizer, LambdaLR(optimizer, factor)

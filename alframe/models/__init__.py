@@ -1,0 +1,1 @@
+"""Models: ``model.head(model.embed(inputs))`` gives logits."""

@@ -1,0 +1,1 @@
+"""Orchestration and nothing else."""

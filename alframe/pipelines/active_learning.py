@@ -1,0 +1,148 @@
+"""Pool-based active learning in rounds."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from alframe.errors import UserError
+from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
+from alframe.pool import Pool
+from alframe.protocols import Parts, PipelineName, Rows, View
+from alframe.schedule import rng
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ActiveLearning:
+    """Fit, evaluate, select, ask the oracle; again and again until a stop rule holds.
+
+    In round r the models train on all labels acquired up to r; round 0 holds the initial random
+    rows. The seconds to observe and select on a row of ``metrics.csv`` are what it took to choose
+    the rows of that round.
+
+    Args:
+        parts: The composed parts.
+        seed: Of the run, 0 or more.
+        keep_models: Keep every round's models, and not only the last round's.
+    """
+
+    parts: Parts
+    seed: int
+    keep_models: bool = False
+    name: PipelineName = "active_learning"
+
+    def check(self) -> dict[str, Any]:
+        """Refuses what cannot work, before anything is written.
+
+        Returns:
+            ``observed_bytes``, the estimated size of the largest round's observations.
+        """
+        parts = self.parts
+        check_strategy(parts, self.name)
+        counts = parts.schedule.counts(len(parts.data.pool_rows))
+        parts.schedule.check_evaluate_at(counts)
+        target = parts.schedule.target_accuracy
+        if target is not None and not len(parts.data.validation_rows):
+            raise UserError(
+                f"schedule.target_accuracy={target} is measured on the validation rows: expected "
+                "some, got data.validation=0; set schedule.target_accuracy=null or data.validation"
+            )
+        pool = Pool(parts.data.num_rows, parts.data.pool_rows)
+        initial = self._initial(counts[0])
+        pool.ask(initial, 0)
+        answered, labels = parts.oracle.answer(initial)
+        if len(answered) == len(initial):
+            parts.task.check_labels(labels)
+        if len(counts) == 1:
+            return {"observed_bytes": 0}
+        candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
+        check_candidates(candidates, pool, counts[1] - counts[0])
+        return {"observed_bytes": check_memory(parts, pool, candidates)}
+
+    def run(self, stages: Stages) -> Outcome:
+        """Runs all rounds; a resumed run passes the finished stages."""
+        try:
+            return self._rounds(stages)
+        except LabelsPendingError as pending:
+            return Outcome("waiting", f"waiting for labels: {pending}")
+
+    def _rounds(self, stages: Stages) -> Outcome:
+        data, schedule = self.parts.data, self.parts.schedule
+        pool = Pool(data.num_rows, data.pool_rows)
+        counts = schedule.counts(len(data.pool_rows))
+        selector: LazyFit | None = None
+        for round_id, count in enumerate(counts):
+            key = f"round_{round_id:03d}"
+            costs = self._acquire(stages, key, round_id, count, pool, selector)
+            if not self.keep_models and round_id:
+                for model in ("proxy", "target"):
+                    stages.discard_fit(f"round_{round_id - 1:03d}_{model}")
+            models = self._models(stages, key, round_id, count == counts[-1], pool)
+            selector_name = next(iter(models), "")
+            place = {"round_id": round_id, "train_rows": count}
+            rows = stages.evaluate(key, models, count, place, {selector_name: costs})
+            if self._reached(rows):
+                return Outcome("done", f"target accuracy reached with {count} labels")
+            selector = models.get(selector_name)
+        exhausted = counts[-1] == len(data.pool_rows)
+        return Outcome("done", "pool exhausted" if exhausted else "budget reached")
+
+    def _initial(self, size: int) -> Rows:
+        eligible = self.parts.data.pool_rows
+        return self.parts.task.initial_rows(size, eligible, rng(self.seed, "initial"))
+
+    def _acquire(  # noqa: PLR0913
+        self,
+        stages: Stages,
+        key: str,
+        round_id: int,
+        count: int,
+        pool: Pool,
+        selector: LazyFit | None,
+    ) -> tuple[float, float]:
+        """Picks rows until ``count`` are labeled, and returns the seconds to observe and select."""
+        size = count - len(pool.labeled)
+        if round_id == 0:
+            query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
+        else:
+            query = stages.choose(key, size, pool, selector, round_id)
+            usual = self.parts.schedule.usual_size(round_id)
+            if size < usual:
+                log.info("%s: the last round is short, %d rows instead of %d", key, size, usual)
+        rows = query["rows"]
+        pool.ask(rows, round_id)
+        labels = stages.answer(key, rows)
+        pool.label(rows, labels, round_id)
+        stages.record.add_selection(round_id, rows, query.get("scores"), labels)
+        return query.get("seconds_observe", 0.0), query.get("seconds_select", 0.0)
+
+    def _models(
+        self, stages: Stages, key: str, round_id: int, last: bool, pool: Pool
+    ) -> dict[str, LazyFit]:
+        """Returns the round's models by name, the selector first; none is trained yet."""
+        parts = self.parts
+        view = View(pool.labeled, pool.labels(pool.labeled))
+        needs = parts.strategy.needs
+        wanted = {}
+        if parts.proxy is not None and needs:
+            wanted["proxy"] = (parts.proxy, needs)
+        if parts.proxy is None or parts.schedule.evaluates(len(view.rows), last):
+            wanted["target"] = (parts.target, needs if parts.proxy is None else ())
+        return {
+            f"{key}_{model}": cache(
+                partial(stages.fit, f"{key}_{model}", learner, view, seen, round_id)
+            )
+            for model, (learner, seen) in wanted.items()
+        }
+
+    def _reached(self, rows: list[dict[str, Any]]) -> bool:
+        wanted = self.parts.schedule.target_accuracy
+        return wanted is not None and any(
+            row["model"] == "target" and row["split"] == "validation" and row["accuracy"] >= wanted
+            for row in rows
+        )

@@ -1,0 +1,144 @@
+"""Core-set selection via proxy: all labels are known, and a part of the rows is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from alframe.errors import UserError
+from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
+from alframe.pool import Pool
+from alframe.protocols import Parts, PipelineName, View
+from alframe.schedule import rng
+
+
+@dataclass(frozen=True)
+class CoreSet:
+    """Fit the proxy on all rows, observe, select for each size, fit the target on each.
+
+    Without a proxy the target itself, trained on all rows, is the selector; a strategy that needs
+    no model (random) trains no selector. ``round_id`` counts the sizes from 0; the proxy's and the
+    full run's rows have -1.
+
+    Args:
+        parts: The composed parts.
+        seed: Of the run, 0 or more.
+        sizes: Rows to keep: shares of the pool (floats in (0, 1]) or numbers of rows.
+        full: Whether the target is also trained on all rows, as the ceiling.
+    """
+
+    parts: Parts
+    seed: int
+    sizes: Sequence[int | float]
+    full: bool = True
+    name: PipelineName = "core_set"
+
+    def counts(self) -> list[int]:
+        """Returns the sizes as numbers of rows."""
+        total = len(self.parts.data.pool_rows)
+        counts = []
+        for size in self.sizes:
+            count = round(size * total) if isinstance(size, float) else size
+            if not 0 < count <= total:
+                raise UserError(
+                    f"pipeline.sizes={list(self.sizes)}: expected shares in (0, 1] or 1 to {total} "
+                    f"rows, got {size}"
+                )
+            counts.append(count)
+        if not counts:
+            raise UserError("pipeline.sizes=[]: expected at least one share or number of rows")
+        return counts
+
+    def check(self) -> dict[str, Any]:
+        """Refuses what cannot work, before anything is written.
+
+        Returns:
+            ``observed_bytes``, the estimated size of the selector's observations.
+        """
+        check_strategy(self.parts, self.name)
+        data = self.parts.data
+        pool = Pool(data.num_rows, data.pool_rows)
+        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
+        check_candidates(candidates, pool, max(self.counts()))
+        answered, labels = self.parts.oracle.answer(data.pool_rows)
+        if len(answered) == len(data.pool_rows):
+            self.parts.task.check_labels(labels)
+        return {"observed_bytes": check_memory(self.parts, pool, candidates)}
+
+    def run(self, stages: Stages) -> Outcome:
+        """Runs all sizes; a resumed run passes the finished stages."""
+        try:
+            return self._select_and_train(stages)
+        except LabelsPendingError as pending:
+            return Outcome("waiting", f"waiting for labels: {pending}")
+
+    def _select_and_train(self, stages: Stages) -> Outcome:
+        parts, data = self.parts, self.parts.data
+        pool = Pool(data.num_rows, data.pool_rows)
+        pool.disclose(data.pool_rows, stages.answer("all", data.pool_rows))
+        everything = View(data.pool_rows, pool.labels(data.pool_rows))
+        needs = parts.strategy.needs
+        full = self._fit(stages, "full_target", everything, needs if parts.proxy is None else ())
+        proxy = self._fit(stages, "proxy", everything, needs) if parts.proxy and needs else None
+        timings = {}
+        if proxy is not None:
+            rows = self._evaluate(stages, "proxy", proxy, -1, everything)
+            timings["proxy"] = rows["seconds_fit"]
+        for index, size in enumerate(self.counts()):
+            row = self._one_size(stages, index, size, pool, proxy or full)
+            timings |= {f"{part}_{size}": row[f"seconds_{part}"] for part in ("observe", "select")}
+            timings[f"target_{size}"] = row["seconds_fit"]
+        if self.full or (needs and proxy is None):
+            timings["full"] = self._evaluate(stages, "full_target", full, -1, everything)[
+                "seconds_fit"
+            ]
+        return Outcome("done", "all sizes trained", timings | self._speedups(timings))
+
+    def _one_size(
+        self, stages: Stages, index: int, size: int, pool: Pool, selector: LazyFit
+    ) -> dict[str, Any]:
+        key = f"size_{index:03d}"
+        query = stages.choose(key, size, pool, selector, index)
+        rows, weights = query["rows"], query.get("weights")
+        stages.record.add_selection(index, rows, query.get("scores"), pool.labels(rows))
+        order = rows.argsort()  # the order of the picks must not matter to the fit
+        chosen = None if weights is None else weights[order]
+        view = View(rows[order], pool.labels(rows[order]), chosen)
+        target = self._fit(stages, f"{key}_target", view, ())
+        costs = (query["seconds_observe"], query["seconds_select"])
+        return self._evaluate(stages, f"{key}_target", target, index, view, costs)
+
+    def _fit(self, stages: Stages, name: str, view: View, needs: Sequence[Any]) -> LazyFit:
+        learner = self.parts.proxy if name == "proxy" else self.parts.target
+        return cache(partial(stages.fit, name, learner, view, needs, 0))
+
+    def _evaluate(  # noqa: PLR0913
+        self,
+        stages: Stages,
+        name: str,
+        fit: LazyFit,
+        round_id: int,
+        view: View,
+        costs: tuple[float, float] = (0.0, 0.0),
+    ) -> dict[str, Any]:
+        labeled = len(self.parts.data.pool_rows)
+        place = {"round_id": round_id, "train_rows": len(view.rows)}
+        return stages.evaluate(name, {name: fit}, labeled, place, {name: costs})[-1]
+
+    def _speedups(self, timings: dict[str, float]) -> dict[str, float]:
+        """Returns the full run's seconds over those of proxy, selection and target together."""
+        if "full" not in timings:
+            return {}
+        needs = self.parts.strategy.needs
+        selector = timings.get("proxy", timings["full"] if needs else 0.0)
+        return {
+            f"speedup_{size}": timings["full"]
+            / (
+                selector
+                + sum(timings[f"{part}_{size}"] for part in ("observe", "select", "target"))
+            )
+            for size in self.counts()
+        }

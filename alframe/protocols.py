@@ -1,0 +1,226 @@
+"""The seams: what the parts of a run promise each other.
+
+Rows are always training-row numbers of the dataset (int64 numpy arrays), never positions in some
+subset. Values are torch tensors, on whatever device they already are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alframe.data.dataset import Dataset
+    from alframe.pool import Pool
+    from alframe.schedule import Schedule
+
+Rows = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+State = dict[str, Any]
+"""What a stage leaves behind: numpy arrays and JSON values by name, so that no pickle is needed."""
+
+PipelineName = Literal["active_learning", "core_set"]
+
+
+class Scope(StrEnum):
+    """The rows for which a strategy needs something."""
+
+    CANDIDATES = "candidates"
+    LABELED = "labeled"
+    POOL = "pool"
+    """Candidates and labeled rows: under a restricted candidate rule the pool means just these."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a strategy must see of the rows in ``scope``.
+
+    Attributes:
+        what: ``probs`` [n, classes], ``embeddings`` [n, d] (what enters the model's last layer), or
+            ``dynamics`` [epochs, n, fields] (recorded while the selector trains).
+        scope: The rows.
+        reduce: Applied to each batch within the pass, so that only its result is kept:
+            [b, ...] -> [b] or [b, k].
+        fields: For ``dynamics``, the values to record for every row in every epoch:
+            ``probability`` (of the label), ``margin``, ``correct``, ``error_norm``.
+    """
+
+    what: Literal["probs", "embeddings", "dynamics"]
+    scope: Scope = Scope.CANDIDATES
+    reduce: Callable[[Tensor], Tensor] | None = None
+    fields: tuple[str, ...] = ()
+
+
+class Observations(Protocol):
+    """What the selector saw, asked by row number.
+
+    Raises:
+        KeyError: For a need that was not declared, or a row that was not observed.
+    """
+
+    def probs(self, rows: Rows) -> Tensor:
+        """Class probabilities [n, classes] (or what the need's ``reduce`` made of them)."""
+        ...
+
+    def embeddings(self, rows: Rows) -> Tensor:
+        """Embeddings [n, d]."""
+        ...
+
+    def dynamics(self, rows: Rows, field: str) -> Tensor:
+        """One recorded field [epochs, n]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Query:
+    """The rows picked in one round, best first.
+
+    Attributes:
+        rows: Distinct candidate rows.
+        scores: One per row, falling, or None where the strategy has no score.
+        weights: One positive training weight per row, or None.
+    """
+
+    rows: Rows
+    scores: Array | None = None
+    weights: Array | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What a learner trains on: rows, their labels, and optional weights, one per row."""
+
+    rows: Rows
+    labels: Array
+    weights: Array | None = None
+
+
+class Strategy(Protocol):
+    """Picks rows. Holds no model, loader, device, config or global random state."""
+
+    needs: tuple[Need, ...]
+    pipelines: frozenset[PipelineName]
+    stochastic: bool
+
+    def select(
+        self, size: int, candidates: Rows, pool: Pool, seen: Observations, rng: np.random.Generator
+    ) -> Query:
+        """Returns ``size`` distinct rows of ``candidates`` (ascending, unique), best first."""
+        ...
+
+
+class Candidates(Protocol):
+    """Chooses which unlabeled rows are looked at, as a function of the pool's state."""
+
+    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:
+        """Returns unlabeled rows, ascending."""
+        ...
+
+
+class Workspace(Protocol):
+    """Where a fit may keep what it needs to go on after a kill, and whom it tells of its epochs."""
+
+    folder: Path | None
+
+    def log(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Reports one epoch's values, for display only."""
+        ...
+
+
+class Fitted(Protocol):
+    """A trained model."""
+
+    def observe(self, requests: Mapping[Need, Rows]) -> Observations:
+        """Looks at un-augmented rows, once for all needs."""
+        ...
+
+    def evaluate(self, split: Literal["validation", "test"]) -> dict[str, float]:
+        """Returns the task's metrics on a split, at least ``loss``."""
+        ...
+
+    def state(self) -> State:
+        """Returns all that `Learner.restore` needs; ``curve`` holds the fit's own curve."""
+        ...
+
+
+class Learner(Protocol):
+    """Trains models: proxy and target are two objects of this one type."""
+
+    records: frozenset[str]
+    """The values of `Need.what` that a fit of this learner can give."""
+
+    def fit(
+        self, view: View, rng: np.random.Generator, needs: Sequence[Need], workspace: Workspace
+    ) -> Fitted:
+        """Trains from scratch, or goes on where a killed fit in the same workspace stopped."""
+        ...
+
+    def restore(self, state: State) -> Fitted:
+        """Returns the fitted model whose `Fitted.state` was saved."""
+        ...
+
+    def bytes_per_row(self, need: Need) -> int:
+        """Returns what observing one row for a need takes, in bytes, before anything is trained.
+
+        Raises:
+            UserError: If the model does not fit the dataset.
+        """
+        ...
+
+
+class Oracle(Protocol):
+    """Answers queries with labels."""
+
+    def answer(self, rows: Rows) -> tuple[Rows, Array]:
+        """Returns labels for a part of the rows, all of them, or none ("not yet")."""
+        ...
+
+
+class Task(Protocol):
+    """Everything that is particular to, say, classification; pipelines know only this much."""
+
+    def initial_rows(self, size: int, eligible: Rows, rng: np.random.Generator) -> Rows:
+        """Draws the rows that are labeled before the first round."""
+        ...
+
+    def check_labels(self, labels: Array) -> None:
+        """Raises `UserError` where a model cannot be trained on these labels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run, as the config composed them.
+
+    Attributes:
+        data: The dataset.
+        task: What is learned.
+        target: The learner whose accuracy counts.
+        proxy: The learner that judges the rows instead of the target, or None.
+        strategy: How rows are picked.
+        candidates: Which rows are looked at.
+        oracle: Who gives the labels.
+        schedule: How many, when, and when to stop.
+    """
+
+    data: Dataset
+    task: Task
+    target: Learner
+    strategy: Strategy
+    candidates: Candidates
+    oracle: Oracle
+    schedule: Schedule
+    proxy: Learner | None = None
+
+    @property
+    def selector(self) -> Learner:
+        """The learner that the strategy listens to."""
+        return self.target if self.proxy is None else self.proxy

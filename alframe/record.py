@@ -1,0 +1,74 @@
+"""The tables of a run: a row for each evaluated model, and a row for each selected row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alframe.files import write_atomic
+from alframe.protocols import Array, Rows
+
+if TYPE_CHECKING:
+    from alframe.run_dir import RunDir
+
+METRIC_COLUMNS = (
+    "fit", "round_id", "labeled", "train_rows", "model", "split", "accuracy", "loss",
+    "seconds_fit", "seconds_observe", "seconds_select",
+)  # fmt: skip
+
+
+class Record:
+    """Grows the tables as stages finish, or are replayed; the files always hold all rows so far."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self.metrics: list[dict[str, Any]] = []
+        self._selections: list[dict[str, Array]] = []
+
+    def add_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Appends rows to ``metrics.csv``."""
+        self.metrics.extend(rows)
+        columns = list(dict.fromkeys([*METRIC_COLUMNS, *(key for r in self.metrics for key in r)]))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.metrics)
+        write_atomic(self._run.path / "metrics.csv", buffer.getvalue().encode())
+
+    def add_selection(self, round_id: int, rows: Rows, scores: Array | None, labels: Array) -> None:
+        """Appends the rows that were picked in one round, best first, to ``selections.parquet``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        missing = np.full(len(rows), np.nan)
+        self._selections.append(
+            {
+                "row": rows,
+                "round_id": np.full(len(rows), round_id),
+                "rank": np.arange(len(rows)),
+                "score": missing if scores is None else scores.astype(np.float64),
+                "label": labels,
+            }
+        )
+        columns = {
+            name: np.concatenate([part[name] for part in self._selections])
+            for name in self._selections[0]
+        }
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
+        write_atomic(self._run.path / "selections.parquet", buffer.getvalue().to_pybytes())
+
+    def add_curve(self, fit: str, curve: list[Mapping[str, Any]]) -> None:
+        """Writes a fit's own curve, for display only."""
+        path = self._run.path / "fits" / fit / "curve.csv"
+        if path.is_file() or not curve:
+            return
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, ("epoch", "seconds", "split", "error"), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(curve)
+        write_atomic(path, buffer.getvalue().encode())

@@ -1,0 +1,1 @@
+"""How rows are picked: one idea per file."""

@@ -1,0 +1,41 @@
+"""Training dynamics: rows that the selector learned and forgot again."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alframe.pool import Pool
+from alframe.protocols import Need, Observations, PipelineName, Query, Rows
+from alframe.strategies.top_score import highest
+
+
+class Forgetting:
+    """Takes the rows that were forgotten most often while the selector trained.
+
+    A row is forgotten when it was classified correctly in one epoch and wrongly in the next; a row
+    that was never classified correctly counts as forgotten infinitely often. Needs the recorded
+    ``correct`` of every row in every epoch: one byte each.
+
+    Source: Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network
+    Learning" (ICLR 2019), algorithm 1; arXiv:1812.05159.
+    Deviations: none; as there, a row is judged when its batch is trained on, in augmented form.
+    """
+
+    needs: tuple[Need, ...] = (Need("dynamics", fields=("correct",)),)
+    pipelines: frozenset[PipelineName] = frozenset({"core_set"})
+    stochastic = False
+
+    def select(
+        self,
+        size: int,
+        candidates: Rows,
+        pool: Pool,  # noqa: ARG002
+        seen: Observations,
+        rng: np.random.Generator,  # noqa: ARG002
+    ) -> Query:
+        """See `alframe.protocols.Strategy.select`."""
+        correct = seen.dynamics(candidates, "correct") > 0.5
+        forgotten = (correct[:-1] & ~correct[1:]).sum(0).double()
+        scores = torch.where(correct.any(0), forgotten, torch.inf)
+        return highest(candidates, scores.cpu().numpy(), size)

@@ -1,0 +1,127 @@
+"""Classification: loss, metrics, label check, and what is observed of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from alframe.data.dataset import Dataset
+from alframe.errors import UserError
+from alframe.protocols import Array, Rows
+
+DYNAMICS = ("probability", "margin", "correct", "error_norm")
+
+
+class Meter:
+    """Accumulates ``accuracy``, ``macro_accuracy`` (mean over the classes that occur) and ``loss``.
+
+    ``loss`` is the mean cross-entropy in nats.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._scores = MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+                "macro_accuracy": MulticlassAccuracy(num_classes, average="macro"),
+            }
+        ).to(device)
+        self._loss = MeanMetric().to(device)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits [b, classes], labels [b]."""
+        self._scores.update(logits, labels)
+        self._loss.update(F.cross_entropy(logits, labels, reduction="none"))
+
+    def compute(self) -> dict[str, float]:
+        """Returns the metrics of all batches."""
+        scores = {name: float(value) for name, value in self._scores.compute().items()}
+        return {**scores, "loss": float(self._loss.compute())}
+
+
+class Classification:
+    """One class per row.
+
+    Args:
+        data: The dataset.
+        initial: How the first labeled rows are drawn: ``random``, or ``balanced`` (the same number
+            for each class; an experimenter's starting condition that looks at hidden labels).
+    """
+
+    def __init__(self, data: Dataset, initial: Literal["random", "balanced"] = "random") -> None:
+        if initial not in ("random", "balanced"):
+            raise UserError(f"task.initial={initial}: expected random or balanced")
+        self._data = data
+        self._initial = initial
+        self.num_outputs = data.num_classes
+
+    def initial_rows(self, size: int, eligible: Rows, rng: np.random.Generator) -> Rows:
+        """See `alframe.protocols.Task.initial_rows`."""
+        shuffled = rng.permutation(eligible)
+        if self._initial == "random":
+            return shuffled[:size]
+        # The i-th row of each class comes before the (i+1)-th of any.
+        labels = self._data.reveal(shuffled)
+        turn = np.empty(len(labels), dtype=np.int64)
+        for label in np.unique(labels):
+            members = labels == label
+            turn[members] = np.arange(members.sum())
+        return shuffled[np.lexsort((labels, turn))][:size]
+
+    def check_labels(self, labels: Array) -> None:
+        """See `alframe.protocols.Task.check_labels`."""
+        if len(np.unique(labels)) < 2:
+            raise UserError(
+                f"schedule.initial={len(labels)} labels hold a single class: expected at least two "
+                "classes to train a classifier; raise schedule.initial or set task.initial=balanced"
+            )
+
+    def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Returns the cross-entropy of each row in nats, [b]."""
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Returns class probabilities [b, classes], in float32 or better."""
+        return (logits if logits.dtype == torch.float64 else logits.float()).softmax(-1)
+
+    def error(self, metrics: Mapping[str, float]) -> float:
+        """Returns the number that falls as a model gets better: the share of wrong rows."""
+        return 1.0 - metrics["accuracy"]
+
+    def meter(self, device: torch.device) -> Meter:
+        """Returns a fresh accumulator of the task's metrics."""
+        return Meter(self.num_outputs, device)
+
+    def dynamics(self, fields: tuple[str, ...], logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns what is recorded of a batch while it is trained on.
+
+        Args:
+            fields: Some of ``probability`` (of the label), ``margin`` (that minus the largest
+                other probability), ``correct`` (0 or 1), ``error_norm`` (Euclidean length of the
+                probabilities minus the one-hot label, as in EL2N).
+            logits: [b, classes].
+            labels: [b].
+
+        Returns:
+            [b, fields], float32.
+        """
+        if fields == ("correct",):  # the cheap and common case needs no softmax
+            return (logits.argmax(-1) == labels).float().unsqueeze(-1)
+        probs = self.probs(logits)
+        own = labels.unsqueeze(-1)
+        probability = probs.gather(-1, own).squeeze(-1)
+        other = probs.scatter(-1, own, -1.0).amax(-1)
+        error = probs.scatter_add(-1, own, torch.full_like(own, -1.0, dtype=probs.dtype))
+        values = {
+            "probability": probability,
+            "margin": probability - other,
+            "correct": (logits.argmax(-1) == labels).float(),
+            "error_norm": error.norm(dim=-1),
+        }
+        return torch.stack([values[field] for field in fields], -1)

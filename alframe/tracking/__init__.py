@@ -1,0 +1,1 @@
+"""Mirrors of a run in TensorBoard, Weights & Biases and CSV files."""

@@ -1,0 +1,53 @@
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+
+from alframe.data.dataset import SplitOptions, Splits
+
+FOLDER = Path(__file__).parents[2] / "configs" / "data"
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
+
+
+def load(path, *overrides):
+    context = OmegaConf.create({"seed": 3, "paths": {"data_dir": "nowhere"}})
+    context.data = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+    return context.data
+
+
+def test_the_options_are_those_of_the_splits():
+    assert get_type_hints(SplitOptions) == get_type_hints(Splits)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_keys_are_the_arguments_of_the_target(path):
+    config = load(path)
+    parameters = inspect.signature(get_method(config["_target_"])).parameters.values()
+    named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert {p.kind for p in parameters} == {
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.VAR_KEYWORD,
+    }
+    assert set(config) - {"_target_"} == named | set(get_type_hints(SplitOptions))
+
+
+@pytest.mark.parametrize("name", ["digits", "one_dimensional"])
+def test_what_needs_no_files_can_be_composed(name):
+    data = instantiate(load(FOLDER / f"{name}.yaml", "validation=0", "subset=500"))
+    assert (len(data.pool_rows), len(data.validation_rows)) == (500, 0)
+
+
+def test_importing_the_datasets_is_cheap():
+    names = ("array", "dataset", "digits", "one_dimensional", "vision")
+    modules = ", ".join(f"alframe.data.{name}" for name in names)
+    heavy = "[m for m in ('torch', 'torchvision', 'sklearn', 'scipy') if m in sys.modules]"
+    code = f"import sys, {modules}; print({heavy})"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
