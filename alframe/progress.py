@@ -15,7 +15,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[], None]]:
 
     Only one bar is shown at a time: work within work does not show its own.
     """
-    global _active  # noqa: PLW0603 a terminal is global, too
+    global _active
     if _active or not sys.stderr.isatty():
         yield lambda: None
         return

@@ -128,7 +128,10 @@ class Candidates(Protocol):
 class Workspace(Protocol):
     """Where a fit may keep what it needs to go on after a kill, and whom it tells of its epochs."""
 
-    folder: Path | None
+    @property
+    def folder(self) -> Path | None:
+        """The fit's own folder, or None where nothing is kept."""
+        ...
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
         """Reports one epoch's values, for display only."""
@@ -137,6 +140,11 @@ class Workspace(Protocol):
 
 class Fitted(Protocol):
     """A trained model."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock of the training itself, over all parts of an interrupted fit."""
+        ...
 
     def observe(self, requests: Mapping[Need, Rows]) -> Observations:
         """Looks at un-augmented rows, once for all needs."""
@@ -147,7 +155,7 @@ class Fitted(Protocol):
         ...
 
     def state(self) -> State:
-        """Returns all that `Learner.restore` needs; ``curve`` holds the fit's own curve."""
+        """Returns all that `Learner.restore` needs; ``curve`` lists the fit's own curve."""
         ...
 
 

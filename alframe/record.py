@@ -39,6 +39,16 @@ class Record:
         writer.writerows(self.metrics)
         write_atomic(self._run.path / "metrics.csv", buffer.getvalue().encode())
 
+    def seconds(self) -> dict[str, float]:
+        """Returns the seconds of all fits by model, of all observations and all selections."""
+        fits = {row["fit"]: row for row in self.metrics}.values()
+        totals: dict[str, float] = {}
+        for row in fits:
+            parts = {row["model"]: "fit", "observe": "observe", "select": "select"}
+            for part, column in parts.items():
+                totals[part] = totals.get(part, 0.0) + row[f"seconds_{column}"]
+        return totals
+
     def add_selection(self, round_id: int, rows: Rows, scores: Array | None, labels: Array) -> None:
         """Appends the rows that were picked in one round, best first, to ``selections.parquet``."""
         import pyarrow as pa

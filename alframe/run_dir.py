@@ -27,8 +27,8 @@ from alframe.protocols import State
 
 log = logging.getLogger(__name__)
 
-HARMLESS = ("run_dir", "resume", "paths", "logger", "choices")
-"""Top-level config keys that may change between a run and its resumption."""
+HARMLESS = ("run_dir", "resume", "paths", "logger", "choices", "data.root")
+"""Config keys (with all below them) that may change between a run and its resumption."""
 
 
 def now() -> str:
@@ -53,10 +53,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def is_harmless(key: str) -> bool:
+    """Says whether a dotted key may change between a run and its resumption."""
+    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+
+
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Returns "key: old -> new" for every key that differs and is not harmless."""
     old, new = (
-        {key: value for key, value in flatten(c).items() if key.split(".")[0] not in HARMLESS}
+        {key: value for key, value in flatten(c).items() if not is_harmless(key)}
         for c in (before, after)
     )
     absent = "(absent)"
@@ -194,8 +199,8 @@ def _check_same(path: Path, config: Mapping[str, Any], identity: Mapping[str, An
     for key, value in identity.items():
         if key in status and status[key] != value:
             raise UserError(
-                f"run_dir={path} was started with other {key}: expected {status[key]}, got {value}; "
-                f"restore the {key} or use another run_dir"
+                f"run_dir={path} was started with other {key}: expected {status[key]}, got "
+                f"{value}; restore the {key} or use another run_dir"
             )
 
 

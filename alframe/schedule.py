@@ -17,8 +17,8 @@ def rng(seed: int, purpose: str, round_id: int = 0) -> np.random.Generator:
     Streams of different purposes are independent of each other, so that at one seed every
     strategy starts from the same labeled rows and every fit of a round has the same batch order.
     """
-    if seed < 0:
-        raise UserError(f"seed={seed}: expected 0 or more; change seed")
+    if not isinstance(seed, int) or seed < 0:
+        raise UserError(f"seed={seed}: expected a whole number, 0 or more; change seed")
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), round_id])
 
 

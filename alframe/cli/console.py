@@ -52,10 +52,7 @@ def print_outcome(rows: Sequence[dict[str, Any]], outcome: Outcome, path: Path) 
             )
     console.print(table)
     costs = "  ".join(f"{name} {value:.2f}" for name, value in outcome.timings.items())
-    console.print(f"costs (seconds; speed-ups are ratios): {costs}", soft_wrap=True, highlight=False)
+    console.print(
+        f"costs (seconds; speed-ups are ratios): {costs}", soft_wrap=True, highlight=False
+    )
     console.print(f"run directory: {path}", soft_wrap=True, highlight=False)
-
-
-def print_mistake(message: str) -> None:
-    """Prints a user's mistake as one line."""
-    sys.stderr.write(f"alframe: {message}\n")

@@ -63,6 +63,7 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         "git": git_state(),
         "device": hardware.describe(),
         "memory": estimates,
+        "observes": bool(parts.strategy.needs),  # else no selector was needed, nor paid for
     }
     _warn_of_changed_code(run, facts)
     run.update_status(**facts)

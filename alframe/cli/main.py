@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alframe.cli.mistakes import explain
 from alframe.errors import UserError
-from alframe.run_dir import HARMLESS, new_run_dir, read_config
+from alframe.run_dir import is_harmless, new_run_dir, read_config
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
@@ -31,17 +31,26 @@ def main() -> None:
     """Runs the command line; a user's mistake ends with exit code 2 and one sentence."""
     # Hydra would print a traceback or a message of its own and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    app = hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(_job)
+    mistakes: list[UserError] = []
+
+    def job(config: DictConfig) -> None:
+        # Caught here, because Hydra would print lines of its own, and a mistake in one cell of a
+        # sweep must not keep the other cells from running.
+        try:
+            settings: Any = HydraConfig.get()
+            _start(config, settings, settings.overrides.task)
+        except (UserError, OmegaConfBaseException) as error:
+            mistakes.append(_mistake(error))
+
     try:
         _check_sweep(sys.argv[1:])
-        app()
-    except UserError as mistake:
-        _give_up(mistake)
-    except (HydraException, OmegaConfBaseException) as error:
-        folders = [CONFIGS, *_config_dirs(sys.argv[1:])]
-        _give_up(explain(error, _default_config(), folders))
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(job)()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        mistakes.append(_mistake(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    if mistakes:
+        sys.exit(2)
 
 
 def run(*overrides: str) -> Result:
@@ -60,16 +69,10 @@ def run(*overrides: str) -> Result:
     return _start(config, config.hydra, overrides)
 
 
-def _job(config: DictConfig) -> None:
-    """One run, called by Hydra."""
-    settings = HydraConfig.get()
-    _start(config, settings, settings.overrides.task)
-
-
 def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
     """Settles where the run goes, and starts it."""
     if config.resume is not None:
-        other = [word for word in overrides if word.split("=")[0].split(".")[0] not in HARMLESS]
+        other = [word for word in overrides if not is_harmless(word.split("=")[0])]
         if other:
             raise UserError(
                 f"resume={config.resume} goes on with the stored config: expected no other keys, "
@@ -95,7 +98,7 @@ def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
 
 
 def _run_dir(config: DictConfig, settings: DictConfig) -> Path:
-    if settings.mode is RunMode.MULTIRUN or settings.mode == "MULTIRUN":
+    if settings.mode == RunMode.MULTIRUN:
         return Path(settings.runtime.output_dir)
     if config.run_dir is not None:
         return Path(config.run_dir)
@@ -151,6 +154,11 @@ def _check_sweep(arguments: list[str]) -> None:
             _compose(cell, folders)
 
 
-def _give_up(mistake: UserError) -> None:
+def _mistake(error: Exception) -> UserError:
+    """Prints a user's mistake as one sentence and returns it."""
+    mistake = error if isinstance(error, UserError) else None
+    if mistake is None:
+        folders = [CONFIGS, *_config_dirs(sys.argv[1:])]
+        mistake = explain(error, _default_config(), folders)
     sys.stderr.write(f"alframe: {mistake}\n")
-    sys.exit(2)
+    return mistake

@@ -59,6 +59,6 @@ def explain(error: Exception, config: dict[str, object], folders: list[Path]) ->
             known = siblings or known
         return UserError(f"{full}: expected a known config key{nearest(full, known)}")
     if "Missing mandatory value" in text:
-        key = text.split(":", 1)[1].split()[0]
+        key = getattr(error, "full_key", None) or text.split(":", 1)[1].split()[0]
         return UserError(f"{key} has no value: expected {key}=VALUE on the command line")
     return UserError(" ".join(text.split()))

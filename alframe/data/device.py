@@ -94,7 +94,7 @@ class DeviceLoader:
         device: Where the batches are made.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         data: Dataset,
         view: View,

@@ -52,6 +52,11 @@ class Keeper(pl.Callback):
         self._epochs_without_gain = 0
         self._epoch_start = 0.0
         self._saved_at = time.monotonic()
+        self.advance: Callable[[], None] = lambda: None
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Moves the progress bar."""
+        self.advance()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what goes into the checkpoint."""
@@ -69,14 +74,15 @@ class Keeper(pl.Callback):
         self._best_loss = state_dict["best_loss"]
         self._epochs_without_gain = state_dict["epochs_without_gain"]
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: FitModule) -> None:  # noqa: ARG002
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock and the epoch's random numbers."""
         sequence = np.random.SeedSequence([self._seed, trainer.current_epoch])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
         self._epoch_start = time.perf_counter()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: FitModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the clock; evaluates, reports, stops early and saves where it is time to."""
+        assert isinstance(pl_module, FitModule)
         loss = pl_module.mean_loss()  # waits for the device, so that the clock is right
         self.seconds += time.perf_counter() - self._epoch_start
         if not np.isfinite(loss):

@@ -24,6 +24,7 @@ from alframe.learners.module import FitModule
 from alframe.learners.recipe import Recipe
 from alframe.models.embedding import with_embedding
 from alframe.observations import Table, TableObservations, one_pass, passed_over
+from alframe.progress import bar
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
 
@@ -154,9 +155,10 @@ class LightningLearner:
     ) -> None:
         checkpoint = checkpoint_in(workspace.folder)
         try:
-            self._trainer(keeper, epochs).fit(
-                module, loader, ckpt_path=checkpoint, weights_only=True
-            )
+            with bar("training", epochs * len(loader)) as keeper.advance:
+                self._trainer(keeper, epochs).fit(
+                    module, loader, ckpt_path=checkpoint, weights_only=True
+                )
         except (RuntimeError, EOFError, KeyError) as error:
             if checkpoint is None or module.trainer.global_step:
                 raise
@@ -170,7 +172,7 @@ class LightningLearner:
             return pl.Trainer(
                 accelerator="gpu" if self.hardware.device.type == "cuda" else "cpu",
                 devices=1,
-                precision=self.hardware.lightning_precision,
+                precision=self.hardware.lightning_precision,  # type: ignore[arg-type]
                 deterministic=self.hardware.deterministic,
                 max_epochs=epochs,
                 callbacks=[keeper],

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from alframe.data.dataset import Dataset
-from alframe.learners.evaluate import BATCH_SIZE, Split, split_arrays
+from alframe.learners.evaluate import Split, split_arrays
 from alframe.observations import TableObservations, one_pass, passed_over
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
 
+BATCH = 4096  # rows of float64 features at a time
 UNSEEN_LOGIT = -50.0
 """Below every seen class, so that a class without a label gets no probability but a finite loss."""
 
@@ -76,9 +77,7 @@ class ProbeLearner:
 
     def restore(self, state: State) -> ProbeFitted:
         """See `alframe.protocols.Learner.restore`."""
-        return ProbeFitted(
-            self, state["weight"], state["bias"], state["classes"], state["seconds"]
-        )
+        return ProbeFitted(self, state["weight"], state["bias"], state["classes"], state["seconds"])
 
     def bytes_per_row(self, need: Need) -> int:
         """See `alframe.protocols.Learner.bytes_per_row`."""
@@ -111,8 +110,8 @@ class ProbeFitted:
         return TableObservations(one_pass(requests, self._batches(passed_over(requests))))
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
-        for start in range(0, len(rows), BATCH_SIZE):
-            batch = rows[start : start + BATCH_SIZE]
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
             features = self.learner.features(self.learner.data.inputs[batch])
             probs = self.learner.task.probs(self.logits(features))
             yield batch, {"probs": probs, "embeddings": torch.from_numpy(features)}

@@ -1,4 +1,4 @@
-"""A training recipe: optimizer, learning rates, epochs, augmentation. The data and model are not."""
+"""A training recipe: optimizer, learning rates, epochs, augmentation."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ class Recipe:
         """Returns the number of passes over rows that make so many batches."""
         return max(sum(self._phases), math.ceil(self.min_steps / steps_per_epoch))
 
-    def optimizer(
-        self, model: nn.Module, steps_per_epoch: int
-    ) -> tuple[Optimizer, LRScheduler]:
+    def optimizer(self, model: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LRScheduler]:
         """Returns the optimizer and its schedule, which advances in every step."""
         optimizer = SGD(
             model.parameters(),

@@ -87,16 +87,18 @@ class ActiveLearning:
             place = {"round_id": round_id, "train_rows": count}
             rows = stages.evaluate(key, models, count, place, {selector_name: costs})
             if self._reached(rows):
-                return Outcome("done", f"target accuracy reached with {count} labels")
+                reason = f"target accuracy reached with {count} labels"
+                return Outcome("done", reason, stages.record.seconds())
             selector = models.get(selector_name)
         exhausted = counts[-1] == len(data.pool_rows)
-        return Outcome("done", "pool exhausted" if exhausted else "budget reached")
+        reason = "pool exhausted" if exhausted else "budget reached"
+        return Outcome("done", reason, stages.record.seconds())
 
     def _initial(self, size: int) -> Rows:
         eligible = self.parts.data.pool_rows
         return self.parts.task.initial_rows(size, eligible, rng(self.seed, "initial"))
 
-    def _acquire(  # noqa: PLR0913
+    def _acquire(
         self,
         stages: Stages,
         key: str,
@@ -107,7 +109,7 @@ class ActiveLearning:
     ) -> tuple[float, float]:
         """Picks rows until ``count`` are labeled, and returns the seconds to observe and select."""
         size = count - len(pool.labeled)
-        if round_id == 0:
+        if selector is None:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
         else:
             query = stages.choose(key, size, pool, selector, round_id)

@@ -112,10 +112,10 @@ class CoreSet:
         return self._evaluate(stages, f"{key}_target", target, index, view, costs)
 
     def _fit(self, stages: Stages, name: str, view: View, needs: Sequence[Any]) -> LazyFit:
-        learner = self.parts.proxy if name == "proxy" else self.parts.target
+        learner = self.parts.selector if name == "proxy" else self.parts.target
         return cache(partial(stages.fit, name, learner, view, needs, 0))
 
-    def _evaluate(  # noqa: PLR0913
+    def _evaluate(
         self,
         stages: Stages,
         name: str,

@@ -116,26 +116,24 @@ class Stages:
         """
 
         def measure() -> State:
-            rows = []
-            for name, model in models.items():
-                fitted = model()
-                seconds = fitted.state()["seconds"]
-                observe, select = costs.get(name, (0.0, 0.0))
-                for split in self._splits():
-                    rows.append(
-                        {
-                            "fit": name,
-                            **place,
-                            "labeled": labeled,
-                            "model": name.rsplit("_", 1)[-1],
-                            "split": split,
-                            **fitted.evaluate(split),
-                            "seconds_fit": seconds,
-                            "seconds_observe": observe,
-                            "seconds_select": select,
-                        }
-                    )
-            return {"rows": rows}
+            return {"rows": [row for name, fit in models.items() for row in rows_of(name, fit())]}
+
+        def rows_of(name: str, fitted: Fitted) -> list[dict[str, Any]]:
+            observe, select = costs.get(name, (0.0, 0.0))
+            return [
+                {
+                    "fit": name,
+                    **place,
+                    "labeled": labeled,
+                    "model": name.rsplit("_", 1)[-1],
+                    "split": split,
+                    **fitted.evaluate(split),
+                    "seconds_fit": fitted.seconds,
+                    "seconds_observe": observe,
+                    "seconds_select": select,
+                }
+                for split in self._splits()
+            ]
 
         rows: list[dict[str, Any]] = self.run.once(f"stages/{key}_metrics", measure)["rows"]
         self.record.add_metrics(rows)

@@ -76,6 +76,8 @@ def _send(logger: Logger, values: Mapping[str, float], step: int) -> None:
 
 def _finish(logger: Logger) -> None:
     logger.finalize("success")
-    finish = getattr(logger.experiment, "finish", None)  # W&B syncs only when it is finished
+    finish = getattr(
+        getattr(logger, "experiment", None), "finish", None
+    )  # W&B syncs only when it is finished
     if callable(finish):
         finish()

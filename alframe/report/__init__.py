@@ -1,0 +1,1 @@
+"""Reads run directories and nothing else: figures, tables and one page. Imports no torch."""

@@ -1,0 +1,172 @@
+"""From runs to the report's files, in memory: nothing is written before all of it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+
+import pandas as pd
+
+from alframe import __version__
+from alframe.report import curves, proxy_figures, tables, words
+from alframe.report.groups import Group, by_device, make_groups
+from alframe.report.html import Section, page
+from alframe.report.runs import Run
+from alframe.report.style import Picture, look
+
+METHOD = (
+    "Accuracies are those of the final target model on the test split. Intervals are two-sided "
+    "95 % Student t intervals over seeds, with as many seeds as each row names; one seed has no "
+    "interval. Area is the mean height of the accuracy curve over the budget."
+)
+COSTS = (
+    "Wall-clock needed to get the model, mean over seeds of one device: the selector's training "
+    "(the proxy, or the target itself), observing and selecting, and the target's own training. "
+    "Speed-up is the full run's training time divided by the sum, for each seed, then averaged."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files by name, and what the terminal shows."""
+
+    files: dict[str, bytes]
+    headline: words.TextTable
+    notes: list[str]
+
+
+def build(runs: Sequence[Run], target: float | None = None) -> Report:
+    """Makes the report.
+
+    Args:
+        runs: Loaded runs, at least one.
+        target: A test accuracy whose price is tabulated, or None.
+
+    Raises:
+        UserError: If a training curve cannot be read.
+    """
+    groups = make_groups(runs)
+    measured = [group for group in groups if len(group.points)]
+    with look():
+        pictures = _pictures(measured)
+    frames = {
+        "results": tables.results(measured),
+        "costs": tables.costs(measured),
+        "runs": tables.run_list(groups),
+    }
+    if target is not None:
+        frames["target_accuracy"] = tables.reached(measured, target)
+    headline = tables.headline(measured)
+    notes = _notes(groups)
+    sections = _sections(words.results_text(headline), frames, pictures, target)
+    html = page("alframe report", _summary(runs, measured), notes, sections)
+    files = {f"{name}.csv": frame.to_csv(index=False).encode() for name, frame in frames.items()}
+    files["results.md"] = _markdown(frames, target).encode()
+    for picture in pictures:
+        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg.encode()}
+    # last, so that the page is new only where all the rest is
+    return Report({**files, "index.html": html.encode()}, words.brief_text(headline), notes)
+
+
+def _pictures(groups: Sequence[Group]) -> list[Picture]:
+    active = [g for g in groups if g.pipeline != "core_set" and len(g.selected)]
+    core = [g for g in groups if g.pipeline == "core_set" and len(g.selected)]
+    pictures: list[Picture | None] = []
+    if active:
+        pictures.append(curves.accuracy_against_labels(active))
+    if curves.has_seconds(active):
+        pictures.append(curves.accuracy_against_seconds(active))
+    if core:
+        pictures.append(curves.accuracy_against_rows(core))
+    parts = [part for group in core for part in by_device(group) if len(part.selected)]
+    for number, part in zip(count(1), parts, strict=False):
+        name = f"{_slug(part.label)}_{number}"
+        if curves.has_seconds([part]):
+            pictures.append(proxy_figures.bars(part, f"speed_up_{name}"))
+        pictures.append(proxy_figures.wall_clock(part, f"wall_clock_{name}"))
+    return [picture for picture in pictures if picture is not None]
+
+
+def _sections(
+    headline: words.TextTable,
+    frames: dict[str, pd.DataFrame],
+    pictures: Sequence[Picture],
+    target: float | None,
+) -> list[Section]:
+    sections = [Section("Results", METHOD, table=headline)]
+    if target is not None:
+        text = (
+            "What it takes to first reach this test accuracy; means over the seeds that reached it."
+        )
+        table = words.reached_text(frames["target_accuracy"])
+        sections.append(Section(f"To reach {words.percent(target)}", text, table=table))
+    if pictures:
+        sections.append(Section("Figures", pictures=pictures))
+    results = words.results_text(frames["results"])
+    return [
+        *sections,
+        Section("Costs", COSTS, table=words.costs_text(frames["costs"])),
+        Section("All budgets", table=results, folded=len(results.rows) > 12),
+        Section("Runs", table=words.runs_text(frames["runs"])),
+    ]
+
+
+def _summary(runs: Sequence[Run], measured: Sequence[Group]) -> list[str]:
+    done = sum(run.state == "done" for run in runs)
+    seeds = sorted({group.seeds for group in measured})
+    per_group = " to ".join(str(n) for n in dict.fromkeys([*seeds[:1], *seeds[-1:]])) or "no"
+    devices = "; ".join(sorted({run.device for run in runs}))
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return [
+        f"{len(runs)} runs, {done} of them done, in {len(measured)} groups with results; "
+        f"{per_group} seeds in a group.",
+        f"Devices: {devices}.",
+        f"Made by alframe {__version__} on {made}.",
+    ]
+
+
+def _notes(groups: Sequence[Group]) -> list[str]:
+    notes = []
+    for group in groups:
+        for run in (*group.runs, *group.repeated):
+            reason = run.status.get("reason") or "no reason was recorded"
+            if run.state == "failed":
+                notes.append(f"Failed: {run.path} ({group.label}, seed {run.seed}): {reason}")
+            elif run.state != "done":
+                also = "; what it finished so far is counted" if run in group.runs else ""
+                notes.append(
+                    f"Unfinished ({run.state}): {run.path} ({group.label}, seed {run.seed}){also}."
+                )
+        if len(group.devices) > 1:
+            notes.append(
+                f"Mixed devices: the seeds of {group.label} ran on {'; '.join(group.devices)}. "
+                "Their accuracies are averaged, their seconds are not."
+            )
+        if group.repeated:
+            seeds = ", ".join(str(run.seed) for run in group.repeated)
+            notes.append(
+                f"Repeated seeds: {group.label} has more than one run of seed {seeds}; the latest "
+                "finished one counts."
+            )
+        if len(group.points) and group.seeds < 3:
+            notes.append(f"Few seeds: {group.label} has {group.seeds}, fewer than 3.")
+        if not len(group.points):
+            notes.append(f"No test accuracy yet: {group.label}.")
+    return notes
+
+
+def _markdown(frames: dict[str, pd.DataFrame], target: float | None) -> str:
+    parts = ["# Results", METHOD, words.results_text(frames["results"]).markdown()]
+    if target is not None:
+        table = words.reached_text(frames["target_accuracy"])
+        parts += [f"# To reach {words.percent(target)}", table.markdown()]
+    parts += ["# Costs", COSTS, words.costs_text(frames["costs"]).markdown()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _slug(label: str) -> str:
+    """Letters and digits only, so that the name is a file name everywhere."""
+    clean = "".join(c if c.isascii() and c.isalnum() else "_" for c in label.lower())
+    return "_".join(part for part in clean.split("_") if part)[:60]

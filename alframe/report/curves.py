@@ -1,0 +1,123 @@
+"""Accuracy against what was spent: labels, training rows, seconds; one line per group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from alframe.report.groups import Group, by_device
+from alframe.report.statistics import mean_interval, over_seeds
+from alframe.report.style import (
+    Picture,
+    add_legend,
+    add_notes,
+    count_axis,
+    new_axes,
+    percent_axis,
+    render,
+    seconds_axis,
+    strokes,
+)
+
+INTERVAL = "mean over seeds with 95 % intervals (Student t)"
+
+
+def accuracy_against_labels(groups: Sequence[Group]) -> Picture:
+    """Draws the test accuracy of active-learning groups against the labels acquired."""
+    title = "Test accuracy against labels"
+    axes = new_axes(title, f"test split, {INTERVAL}")
+    _lines(axes, groups, "labeled")
+    count_axis(axes, "labels")
+    return _finish("accuracy_labels", title, axes, seed_notes(groups))
+
+
+def accuracy_against_rows(groups: Sequence[Group]) -> Picture:
+    """Draws the test accuracy of core-set groups against training rows, with their ceilings."""
+    title = "Test accuracy against training rows"
+    axes = new_axes(title, f"test split, {INTERVAL}; dashed: trained on all rows")
+    _lines(axes, groups, "train_rows")
+    for group, stroke in zip(groups, strokes(len(groups)), strict=True):
+        full = group.points[group.points["full"].astype(bool)]
+        if len(full):
+            height = mean_interval(full["accuracy"]).mean
+            axes.axhline(height, color=stroke.color, linewidth=1, linestyle=(0, (6, 3)), zorder=1)
+    count_axis(axes, "training rows")
+    return _finish("accuracy_rows", title, axes, seed_notes(groups))
+
+
+def accuracy_against_seconds(groups: Sequence[Group]) -> Picture:
+    """Draws the test accuracy against the seconds needed; one line per group and device."""
+    title = "Test accuracy against wall-clock"
+    parts = [part for group in groups for part in by_device(group) if has_seconds([part])]
+    what = "wall-clock of training, observing and selecting"
+    axes = new_axes(title, f"test split, {INTERVAL}\n{what}")
+    _lines(axes, parts, groups[0].at, against_seconds=True)
+    longest = max(float(part.selected["seconds"].max()) for part in parts)
+    seconds_axis(axes, "wall-clock", longest)
+    notes = device_notes(groups) + seed_notes(parts)
+    return _finish("accuracy_seconds", title, axes, notes)
+
+
+def has_seconds(groups: Sequence[Group]) -> bool:
+    """Says whether any time was measured at all."""
+    return any(group.selected["seconds"].notna().any() for group in groups)
+
+
+def device_notes(groups: Sequence[Group]) -> list[str]:
+    """Names the device, or the groups whose seconds must not be compared or averaged."""
+    devices = sorted({device for group in groups for device in group.devices})
+    if len(devices) == 1:
+        return [f"Measured on {devices[0]}."]
+    mixed = [group.label for group in groups if len(group.devices) > 1]
+    notes = [f"Different devices, whose seconds do not compare: {'; '.join(devices)}."]
+    if mixed:
+        notes.append(
+            f"The seeds of {'; '.join(mixed)} ran on different devices: each device stands alone."
+        )
+    return notes
+
+
+def seed_notes(groups: Sequence[Group]) -> list[str]:
+    """Returns how many seeds stand behind the points of each group, and warns below three."""
+    ranges = {group.label: _seed_range(group) for group in groups}
+    notes = []
+    for low, high in sorted(set(ranges.values())):
+        labels = [label for label, found in ranges.items() if found == (low, high)]
+        who = "" if len(labels) == len(ranges) else f" ({'; '.join(labels)})"
+        if high == 1:
+            notes.append(f"1 seed: no interval{who}.")
+            continue
+        seeds = f"{high} seeds" if low == high else f"{low} to {high} seeds, by budget"
+        few = ", fewer than 3: the intervals are wide" if low == 2 else ""
+        few = ", and no interval where there is 1" if low == 1 else few
+        notes.append(f"{seeds}{few}{who}.")
+    return notes
+
+
+def _seed_range(group: Group) -> tuple[int, int]:
+    seeds = group.selected.groupby(group.at)["seed"].nunique()
+    return int(seeds.min()), int(seeds.max())
+
+
+def _lines(axes: Axes, groups: Sequence[Group], at: str, against_seconds: bool = False) -> None:
+    for group, stroke in zip(groups, strokes(len(groups)), strict=True):
+        line = over_seeds(group.selected, at, "accuracy")
+        x: pd.Series = line[at]
+        if against_seconds:
+            x = over_seeds(group.selected, at, "seconds")["mean"]
+        axes.plot(
+            x, line["mean"], color=stroke.color, marker=stroke.marker, linestyle=stroke.dash,
+            label=group.label, zorder=3,
+        )  # fmt: skip
+        axes.fill_between(
+            x, line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0, zorder=2
+        )
+
+
+def _finish(name: str, title: str, axes: Axes, notes: Sequence[str]) -> Picture:
+    percent_axis(axes, "test accuracy")
+    add_legend(axes)
+    add_notes(axes, notes)
+    return render(name, title, axes)

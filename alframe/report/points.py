@@ -1,0 +1,96 @@
+"""One run's measured points: accuracy, and the seconds that it took to get there."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from alframe.report.runs import Run
+
+FULL_FIT = "full_target"
+COLUMNS = (
+    "fit", "full", "labeled", "train_rows", "accuracy",
+    "selector_seconds", "choose_seconds", "target_seconds", "seconds", "speed_up",
+)  # fmt: skip
+
+
+def points_of(run: Run) -> pd.DataFrame:
+    """Returns a row for each test accuracy of the target, in the order of its training rows.
+
+    Columns: ``fit``; ``full`` (trained on everything: the ceiling of a core-set run); ``labeled``;
+    ``train_rows``; ``accuracy`` on the test split; ``selector_seconds``, ``choose_seconds``
+    (observe and select) and ``target_seconds``, whose sum is ``seconds``, the wall-clock that is
+    needed to get this model; ``speed_up`` = seconds of the full run / seconds (NaN without one).
+    """
+    tests = run.metrics[(run.metrics["model"] == "target") & (run.metrics["split"] == "test")]
+    tests = tests.dropna(subset=["accuracy", "labeled", "train_rows"]).drop_duplicates(
+        "fit", keep="last"
+    )
+    # the seconds of a fit stand on the row of each of its splits
+    fits = run.metrics.drop_duplicates("fit")
+    measure = _core_set if run.pipeline == "core_set" else _active_learning
+    table = pd.DataFrame(measure(run, tests, fits), columns=list(COLUMNS))
+    by = "train_rows" if run.pipeline == "core_set" else "labeled"
+    return table.sort_values(["full", by], kind="stable", ignore_index=True)
+
+
+def _active_learning(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[dict[str, object]]:
+    """A round costs the selector's earlier fits, all choosing so far, and the target's own fit."""
+    rows = []
+    # an empty answer of the oracle gives two rounds with equally many labels: the last one counts
+    for _, test in tests.drop_duplicates("labeled", keep="last").iterrows():
+        so_far = fits[fits["round_id"] <= test["round_id"]]
+        if run.has_proxy:
+            earlier = so_far["round_id"] < test["round_id"]
+            selector = so_far[(so_far["model"] == "proxy") & earlier]
+        else:
+            selector = so_far[(so_far["model"] == "target") & (so_far["fit"] != test["fit"])]
+        rows.append(_row(test, False, _total(selector["seconds_fit"]), _choosing(so_far)))
+    return rows
+
+
+def _core_set(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[dict[str, object]]:
+    """A size costs the selector's fit (no proxy: the full run), choosing, and its own fit.
+
+    A strategy that observes nothing, such as random, needs no selector.
+    """
+    full = fits[fits["fit"] == FULL_FIT]
+    selector = fits[fits["model"] == "proxy"] if run.has_proxy else full
+    if not run.status.get("observes", True):
+        selector = fits.head(0)
+    rows = []
+    for _, test in tests.iterrows():
+        if test["fit"] == FULL_FIT:
+            row = _row(test, True, 0.0, 0.0)
+        else:
+            own = fits[fits["fit"] == test["fit"]]
+            row = _row(test, False, _total(selector["seconds_fit"]), _choosing(own))
+        if len(full) and float(str(row["seconds"])) > 0:
+            row["speed_up"] = _total(full["seconds_fit"]) / float(str(row["seconds"]))
+        rows.append(row)
+    return rows
+
+
+def _row(test: pd.Series, full: bool, selector: float, choosing: float) -> dict[str, object]:
+    target = float(test["seconds_fit"])
+    return {
+        "fit": test["fit"],
+        "full": full,
+        "labeled": int(test["labeled"]),
+        "train_rows": int(test["train_rows"]),
+        "accuracy": float(test["accuracy"]),
+        "selector_seconds": selector,
+        "choose_seconds": choosing,
+        "target_seconds": target,
+        "seconds": selector + choosing + target,
+        "speed_up": float("nan"),
+    }
+
+
+def _total(seconds: pd.Series) -> float:
+    """A missing time makes the sum unknown, never smaller."""
+    return float(seconds.sum(skipna=False))
+
+
+def _choosing(fits: pd.DataFrame) -> float:
+    """Empty cells are fits after which nothing was chosen."""
+    return float(fits[["seconds_observe", "seconds_select"]].fillna(0.0).to_numpy(float).sum())
