@@ -128,8 +128,10 @@ class RunDir:
                 "and write permission; change run_dir or paths.runs_dir"
             ) from error
         run = cls(path, lock, _read_status(path))
-        first = {"started": now(), "run_id": secrets.token_hex(8)}
-        run.update_status(**{**first, **run.status, **(identity or {}), "state": "running"})
+        if not run.status:
+            run.update_status(
+                state="running", started=now(), run_id=secrets.token_hex(8), **(identity or {})
+            )
         return run
 
     def close(self) -> None:

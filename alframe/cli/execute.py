@@ -65,15 +65,17 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         "memory": estimates,
         "observes": bool(parts.strategy.needs),  # else no selector was needed, nor paid for
     }
-    _warn_of_changed_code(run, facts)
-    run.update_status(**facts)
+    was_done = run.status["state"] == "done"
+    if not was_done:
+        _note_start(run, facts)
     record = Record(run)
     tracker = Tracker(_loggers(config, run), path / "tracking" / "sent.txt")
     try:
         tracker.config(config)
         outcome = pipeline.run(Stages(parts, config["seed"], run, record, tracker))
-        ending = {"state": outcome.state, "reason": outcome.reason}
-        run.update_status(**ending, timings=outcome.timings, finished=now())
+        if not was_done:
+            ending = {"state": outcome.state, "reason": outcome.reason}
+            run.update_status(**ending, timings=outcome.timings, finished=now())
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         run.update_status(state=state, reason=f"{type(error).__name__}: {error}", finished=now())
@@ -97,8 +99,18 @@ def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:
     return loggers
 
 
-def _warn_of_changed_code(run: RunDir, facts: Mapping[str, Any]) -> None:
+def _note_start(run: RunDir, facts: Mapping[str, Any]) -> None:
+    """Records what the run is made with; where a resumed run differs, warns and adds to it."""
+    first = "versions" not in run.status
+    changed = {
+        key: value for key, value in facts.items() if not first and run.status.get(key) != value
+    }
     for key in ("versions", "git", "device"):
-        before = run.status.get(key)
-        if before is not None and before != facts[key]:
-            log.warning("%s changed since this run started: %s -> %s", key, before, facts[key])
+        if key in changed:
+            before = run.status[key]
+            log.warning("%s changed since this run started: %s -> %s", key, before, changed[key])
+    if first:
+        run.update_status(**facts)
+    else:
+        resumed = [*run.status.get("resumed", []), {"at": now(), **changed}]
+        run.update_status(state="running", resumed=resumed)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# The README's small selection via proxy on the real CIFAR-10, 3 seeds: at most 45 minutes on two CPU
+# cores. The same command again goes on where it was stopped.
+#   scripts/svp_cifar10_small.sh [FOLDER]      run directories and the report go there
+set -euo pipefail
+folder=${1:-runs/figure_svp_cifar10_small}
+command="alframe -m experiment=svp_cifar10_small seed=0,1,2 trainer=cpu"
+$command hydra.sweep.dir="$folder/sweep"
+alframe-report "$folder/sweep" --out "$folder/report"
+python "$(dirname "$0")/keep_results.py" "$folder/report" svp_cifar10_small "$command" \
+  accuracy_rows speed_up wall_clock
