@@ -167,6 +167,8 @@ class LightningLearner:
             self._train(module, loader, keeper, workspace, epochs)
 
     def _trainer(self, keeper: Keeper, epochs: int) -> pl.Trainer:
+        # Deterministic mode would also fill every new tensor with NaN, for debugging.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return pl.Trainer(
