@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy as np
 from alframe.protocols import State
 
 JSON_ENTRY = "__json__"
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CorruptFileError(Exception):
-    """A stage file that cannot be read back: truncated, or with a flipped bit (zip's CRC-32)."""
+    """A stage file that is not what was written: truncated, or with a flipped bit."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -51,7 +52,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def encode_state(state: State) -> bytes:
-    """Packs arrays and JSON values into one npz: no pickle, and a checksum for each entry.
+    """Packs arrays and JSON values into one npz without pickles, followed by its sha256.
+
+    numpy reads the file as it is: what follows a zip archive does not matter to it.
 
     Raises:
         TypeError: For a value that is neither a plain array nor JSON.
@@ -64,7 +67,8 @@ def encode_state(state: State) -> bytes:
     text = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{JSON_ENTRY: text}, **arrays)
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return content + hashlib.sha256(content).digest()
 
 
 def decode_state(path: Path) -> State:
@@ -73,10 +77,11 @@ def decode_state(path: Path) -> State:
     Raises:
         CorruptFileError: If the file is truncated or altered.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            state: State = {key: archive[key] for key in archive.files if key != JSON_ENTRY}
-            state.update(json.loads(archive[JSON_ENTRY].tobytes()))
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
-        raise CorruptFileError(f"{path} cannot be read back: {error}") from error
+    raw = path.read_bytes()
+    content, digest = raw[:-DIGEST_BYTES], raw[-DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise CorruptFileError(f"{path} cannot be read back: its sha256 does not match")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        state: State = {key: archive[key] for key in archive.files if key != JSON_ENTRY}
+        state.update(json.loads(archive[JSON_ENTRY].tobytes()))
     return state

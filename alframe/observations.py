@@ -9,15 +9,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alframe.errors import UserError
 from alframe.protocols import Need, Rows
 
 
 @dataclass(frozen=True)
 class Table:
-    """Values of some rows: ``values[i]`` (or ``values[:, i]`` for dynamics) is of ``rows[i]``."""
+    """Values of some rows: ``values[i]`` (or ``values[:, i]`` for dynamics) is of ``rows[i]``.
+
+    Attributes:
+        rows: Ascending.
+        values: [n, ...], or [epochs, n, fields] for dynamics.
+        what: In words, for errors.
+
+    Raises:
+        UserError: If a value is not finite.
+    """
 
     rows: Rows
     values: Tensor
+    what: str = "values"
+
+    def __post_init__(self) -> None:
+        per_row = self.values.transpose(0, 1) if self.values.ndim == 3 else self.values
+        finite = (
+            torch.isfinite(per_row).flatten(1).all(1)
+            if per_row.ndim > 1
+            else (torch.isfinite(per_row))
+        )
+        bad = self.rows[~finite.cpu().numpy()]
+        if len(bad):
+            raise UserError(
+                f"the selector's {self.what} hold NaN or infinity in {len(bad)} rows, first in "
+                f"{', '.join(map(str, bad[:5]))}: expected finite numbers; lower "
+                "recipe.learning_rate or mend these rows of the data"
+            )
 
     def at(self, rows: Rows, axis: int = 0) -> Tensor:
         """Returns the values of ``rows``, in their order.
@@ -95,7 +121,8 @@ def one_pass(
     kept: dict[str, list[Tensor]] = {what: [] for what in wanted}
     for rows, outputs in batches:
         for what, (reduce, keep) in wanted.items():
-            mask = torch.from_numpy(np.isin(rows, keep, assume_unique=True))
-            values = outputs[what][mask.to(outputs[what].device)]
+            inside = np.isin(rows, keep, assume_unique=True)
+            mask = torch.from_numpy(inside).to(outputs[what].device)
+            values = Table(rows[inside], outputs[what][mask], what).values
             kept[what].append(values if reduce is None else reduce(values))
-    return {what: Table(keep, torch.cat(kept[what])) for what, (_, keep) in wanted.items()}
+    return {what: Table(keep, torch.cat(kept[what]), what) for what, (_, keep) in wanted.items()}

@@ -65,6 +65,8 @@ class Pool:
         """
         if len(np.unique(rows)) != len(rows):
             raise ValueError("a query holds the same row twice")
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.eligible):
+            raise ValueError(f"rows from {rows.min()} to {rows.max()} are not all row numbers")
         refused = rows[~self.eligible[rows] | (self.asked[rows] != NEVER)]
         if len(refused):
             raise ValueError(

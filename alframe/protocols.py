@@ -124,6 +124,10 @@ class Candidates(Protocol):
         """Returns unlabeled rows, ascending."""
         ...
 
+    def at_least(self, unlabeled: int) -> int:
+        """Returns how many rows it gives at the least while so many are unlabeled."""
+        ...
+
 
 class Workspace(Protocol):
     """Where a fit may keep what it needs to go on after a kill, and whom it tells of its epochs."""

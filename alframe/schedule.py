@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.options import check_whole, is_whole
 
 
 def rng(seed: int, purpose: str, round_id: int = 0) -> np.random.Generator:
@@ -44,15 +45,20 @@ class Schedule:
     target_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        sizes = [self.query_size] if isinstance(self.query_size, int) else list(self.query_size)
-        if not sizes or min(sizes) <= 0:
+        check_whole("schedule.initial", self.initial, at_least=1)
+        sizes = (
+            list(self.query_size) if isinstance(self.query_size, Sequence) else [self.query_size]
+        )
+        if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
             raise UserError(
-                f"schedule.query_size={self.query_size}: expected 1 or more rows a round"
+                f"schedule.query_size={self.query_size}: expected whole numbers, 1 or more a round"
             )
-        if self.initial <= 0:
-            raise UserError(f"schedule.initial={self.initial}: expected 1 or more rows")
-        if self.budget is not None and self.budget <= 0:
-            raise UserError(f"schedule.budget={self.budget}: expected 1 or more labels")
+        if self.budget is not None:
+            check_whole("schedule.budget", self.budget, at_least=1)
+        if not isinstance(self.evaluate_at, Sequence | None):
+            raise UserError(
+                f"schedule.evaluate_at={self.evaluate_at}: expected a list of label counts or null"
+            )
         if self.budget is not None and self.budget < self.initial:
             raise UserError(
                 f"schedule.budget={self.budget} is below schedule.initial={self.initial}: "
@@ -81,7 +87,13 @@ class Schedule:
             end = pool_size if self.budget is None else self.budget
             return [*range(self.initial, end, self.query_size), end]
         wanted = (self.initial + np.cumsum(self.query_size)).tolist()
-        end = wanted[-1] if self.budget is None else min(wanted[-1], self.budget)
+        if self.budget is not None and self.budget > wanted[-1]:
+            raise UserError(
+                f"schedule.budget={self.budget} is never reached: schedule.query_size="
+                f"{list(self.query_size)} asks for {wanted[-1]} labels in all; lengthen "
+                "schedule.query_size or set schedule.budget=null"
+            )
+        end = wanted[-1] if self.budget is None else self.budget
         if end > pool_size:
             raise UserError(
                 f"schedule.query_size={list(self.query_size)} asks for {end} labels in all: "

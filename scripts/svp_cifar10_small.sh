@@ -6,6 +6,8 @@ set -euo pipefail
 folder=${1:-runs/figure_svp_cifar10_small}
 command="alframe -m experiment=svp_cifar10_small seed=0,1,2 trainer=cpu"
 $command hydra.sweep.dir="$folder/sweep"
-alframe-report "$folder/sweep" --out "$folder/report"
+# A random half, for comparison: no proxy is trained for it, and the ceiling is known by now.
+$command strategy=random pipeline.full=false hydra.sweep.dir="$folder/random"
+alframe-report "$folder/sweep" "$folder/random" --out "$folder/report"
 python "$(dirname "$0")/keep_results.py" "$folder/report" svp_cifar10_small "$command" \
   accuracy_rows speed_up wall_clock

@@ -11,6 +11,10 @@ from alframe.protocols import Rows
 class All:
     """Looks at every unlabeled row."""
 
+    def at_least(self, unlabeled: int) -> int:
+        """See `alframe.protocols.Candidates.at_least`."""
+        return unlabeled
+
     def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:  # noqa: ARG002
         """See `alframe.protocols.Candidates.rows`."""
         return pool.unlabeled

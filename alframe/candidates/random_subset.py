@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.options import is_number, is_whole
 from alframe.pool import Pool
 from alframe.protocols import Rows
 
@@ -17,16 +18,22 @@ class RandomSubset:
     """
 
     def __init__(self, size: int | float) -> None:
-        if size <= 0 or (isinstance(size, float) and size > 1):
+        rows = is_whole(size) and size >= 1
+        share = is_number(size) and not is_whole(size) and 0 < size <= 1
+        if not (rows or share):
             raise UserError(
                 f"candidates.size={size}: expected a number of rows, 1 or more, or a share in "
                 "(0, 1]; change candidates.size"
             )
         self.size = size
 
+    def at_least(self, unlabeled: int) -> int:
+        """See `alframe.protocols.Candidates.at_least`."""
+        if isinstance(self.size, float):
+            return min(max(1, round(self.size * unlabeled)), unlabeled)
+        return min(self.size, unlabeled)
+
     def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:
         """See `alframe.protocols.Candidates.rows`."""
         unlabeled = pool.unlabeled
-        share = isinstance(self.size, float)
-        size = max(1, round(self.size * len(unlabeled))) if share else int(self.size)
-        return np.sort(rng.choice(unlabeled, min(size, len(unlabeled)), replace=False))
+        return np.sort(rng.choice(unlabeled, self.at_least(len(unlabeled)), replace=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from alframe.cli.build import build, build_parts
 from alframe.cli.console import print_outcome, set_up_logging
 from alframe.cli.versions import git_state, versions
+from alframe.data.dataset import Dataset
 from alframe.pipelines.stages import Outcome, Stages
 from alframe.record import Record
 from alframe.run_dir import RunDir, now
@@ -46,45 +47,55 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     parts, hardware = build_parts(config)
     pipeline = build(config, "pipeline", parts=parts, seed=config["seed"])
-    estimates = pipeline.check()
-    data = {
-        "name": parts.data.name,
-        "fingerprint": parts.data.fingerprint,
-        "rows": parts.data.num_rows,
-        "pool": len(parts.data.pool_rows),
-        "validation": len(parts.data.validation_rows),
-        "test": len(parts.data.test_labels),
-    }
-    run = RunDir.open(path, config, {"data": data})
-    log.info("run directory: %s", path)
     facts = {
         "pipeline": pipeline.name,
         "versions": versions(),
         "git": git_state(),
         "device": hardware.describe(),
-        "memory": estimates,
+        "memory": pipeline.check(),
         "observes": bool(parts.strategy.needs),  # else no selector was needed, nor paid for
     }
-    was_done = run.status["state"] == "done"
-    if not was_done:
-        _note_start(run, facts)
+    run = RunDir.open(path, config, {"data": identity(parts.data)})
+    log.info("run directory: %s", path)
     record = Record(run)
     tracker = Tracker(_loggers(config, run), path / "tracking" / "sent.txt")
     try:
         tracker.config(config)
-        outcome = pipeline.run(Stages(parts, config["seed"], run, record, tracker))
-        if not was_done:
-            ending = {"state": outcome.state, "reason": outcome.reason}
-            run.update_status(**ending, timings=outcome.timings, finished=now())
-    except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        run.update_status(state=state, reason=f"{type(error).__name__}: {error}", finished=now())
-        raise
+        stages = Stages(parts, config["seed"], run, record, tracker)
+        outcome = _recorded(run, facts, lambda: pipeline.run(stages))
     finally:
         tracker.close()
         run.close()
     print_outcome(record.metrics, outcome, path)
     return Result(path, outcome, record.metrics)
+
+
+def identity(data: Dataset) -> dict[str, Any]:
+    """Returns what must be the same when a run is resumed, with counts for a person to compare."""
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint,
+        "rows": data.num_rows,
+        "pool": len(data.pool_rows),
+        "validation": len(data.validation_rows),
+        "test": len(data.test_labels),
+    }
+
+
+def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]) -> Outcome:
+    """Does the work and records in ``status.json`` how it went; a finished run's record stays."""
+    if run.status["state"] == "done":
+        return work()
+    _note_start(run, facts)
+    try:
+        outcome = work()
+    except BaseException as error:
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        run.update_status(state=state, reason=f"{type(error).__name__}: {error}", finished=now())
+        raise
+    ending = {"state": outcome.state, "reason": outcome.reason}
+    run.update_status(**ending, timings=outcome.timings, finished=now())
+    return outcome
 
 
 def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:

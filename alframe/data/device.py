@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: float32 [b, c, h, w] (channels_last) or [b, d], normalized.
         labels: [b].
-        weights: [b], or None.
+        weights: [b], of mean 1 over all rows of the view, or None.
         positions: [b], of the batch's rows in the view.
     """
 
@@ -108,7 +108,8 @@ class DeviceLoader:
         self._rows = torch.from_numpy(view.rows).to(device)
         self._labels = torch.from_numpy(view.labels).to(device)
         weights = None if view.weights is None else torch.from_numpy(view.weights).float()
-        self._weights = None if weights is None else weights.to(device)
+        # Of mean 1 over all rows, not over a batch: a row of weight 2 counts as two rows would.
+        self._weights = None if weights is None else (weights / weights.mean()).to(device)
         self._prepare = Preparer(data, device)
         self._how = how if data.kind == "images" else Augmentation()
         self._batch_size = batch_size

@@ -8,8 +8,8 @@ import numpy as np
 
 from alframe.data.checks import Examples
 from alframe.data.dataset import Dataset, SplitOptions, Splits, build_dataset
-from alframe.data.options import check_whole, is_number
 from alframe.errors import UserError
+from alframe.options import check_whole, is_number
 from alframe.protocols import Array
 
 Kind = Literal["uniform", "gaussians", "overlapping"]

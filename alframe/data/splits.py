@@ -7,8 +7,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from alframe.data.options import check_part, check_whole, is_number, part_size
 from alframe.errors import UserError
+from alframe.options import check_part, check_whole, is_number, part_size
 from alframe.protocols import Array, Rows
 
 # One random stream per purpose, so that a change of one part leaves the draws of the others alone.

@@ -12,6 +12,8 @@ import torch
 
 from alframe.errors import UserError
 
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -19,8 +21,8 @@ class Hardware:
 
     Attributes:
         accelerator: ``auto`` (a GPU where there is one), ``cpu`` or ``gpu``.
-        precision: A Lightning precision such as ``32-true`` or ``bf16-mixed``; ``auto`` is
-            bf16-mixed on a GPU and 32-true on the CPU.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``, as Lightning names them; ``auto``
+            is bf16-mixed on a GPU and 32-true on the CPU.
         deterministic: Whether only deterministic algorithms may run (promise: same seed, same
             rows, on one device type).
     """
@@ -32,6 +34,10 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "gpu"):
             raise UserError(f"trainer.accelerator={self.accelerator}: expected auto, cpu or gpu")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"trainer.precision={self.precision}: expected one of {', '.join(PRECISIONS)}"
+            )
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError(
                 "trainer.accelerator=gpu: expected a CUDA device, found none; use trainer=cpu"

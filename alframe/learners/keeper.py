@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from alframe.errors import UserError
 from alframe.files import sync_folder
 from alframe.learners.evaluate import Split
 from alframe.learners.module import FitModule
 from alframe.learners.recipe import Recipe
 from alframe.protocols import Workspace
 
+log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
 
 
@@ -47,6 +51,7 @@ class Keeper(pl.Callback):
         self._error = error
         self._workspace = workspace
         self.seconds = 0.0
+        self.epochs = 0
         self.curve: list[dict[str, Any]] = []
         self._best_loss = float("inf")
         self._epochs_without_gain = 0
@@ -62,6 +67,7 @@ class Keeper(pl.Callback):
         """Returns what goes into the checkpoint."""
         return {
             "seconds": self.seconds,
+            "epochs": self.epochs,
             "curve": self.curve,
             "best_loss": self._best_loss,
             "epochs_without_gain": self._epochs_without_gain,
@@ -70,6 +76,7 @@ class Keeper(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.seconds = state_dict["seconds"]
+        self.epochs = state_dict["epochs"]
         self.curve = state_dict["curve"]
         self._best_loss = state_dict["best_loss"]
         self._epochs_without_gain = state_dict["epochs_without_gain"]
@@ -83,15 +90,15 @@ class Keeper(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the clock; evaluates, reports, stops early and saves where it is time to."""
         assert isinstance(pl_module, FitModule)
-        loss = pl_module.mean_loss()  # waits for the device, so that the clock is right
+        loss = pl_module.close_epoch()  # waits for the device, so that the clock is right
         self.seconds += time.perf_counter() - self._epoch_start
         if not np.isfinite(loss):
-            raise FloatingPointError(
+            raise UserError(
                 f"the training loss is {loss} in epoch {trainer.current_epoch}: expected a finite "
                 "number; lower recipe.learning_rate"
             )
         values = {"train_loss": loss}
-        epoch = trainer.current_epoch + 1
+        epoch = self.epochs = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs
         if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not last:
             values["test_error"] = self.add_point(epoch, "test")
@@ -136,6 +143,18 @@ class Keeper(pl.Callback):
 
 
 def checkpoint_in(folder: Path | None) -> Path | None:
-    """Returns the checkpoint that a killed fit left, if there is one."""
+    """Returns the checkpoint that a killed fit left, if there is a sound one."""
     path = None if folder is None else folder / CHECKPOINT
-    return path if path is not None and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch writes checksums, but does not read them
+            broken = archive.testzip()
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are not a checkpoint can raise anything
+        broken = str(error).splitlines()[0]
+    if broken is None:
+        return path
+    log.warning("%s is truncated or altered (%s): the fit starts again", path, broken)
+    path.unlink()
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ from alframe.progress import bar
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
 
-log = logging.getLogger(__name__)
 WEIGHT = "weight/"
 
 
@@ -64,6 +62,7 @@ class LightningLearner:
         self.recipe = recipe
         self.hardware = hardware
         self._model = model
+        self._embedding_width = self._try_model()
 
     def build(self) -> nn.Module:
         """Returns an untrained model, its initial weights drawn from torch's random state."""
@@ -101,9 +100,8 @@ class LightningLearner:
             )
             self._train(module, loader, keeper, workspace, epochs)
         model.to(device)
-        last = recorder.epochs_done if recorder is not None else epochs
         fitted = LightningFitted(self, model, keeper.seconds)
-        point = {"epoch": last, "seconds": keeper.seconds, "split": "test"}
+        point = {"epoch": keeper.epochs, "seconds": keeper.seconds, "split": "test"}
         error = self.task.error(fitted.evaluate("test"))
         fitted.curve = [*keeper.curve, {**point, "error": error}]
         if recorder is not None:
@@ -138,12 +136,26 @@ class LightningLearner:
             return size * self.recipe.total_epochs(steps_per_epoch=1)
         if need.reduce is not None:
             return 4
+        return 4 * (self.task.num_outputs if need.what == "probs" else self._embedding_width)
+
+    def _try_model(self) -> int:
+        """Builds the model, looks at one row with it, and returns the embedding's width."""
         with torch.random.fork_rng():
             model = self.build()
-        _, logits, embedding = next(
-            forward(model, self.data.inputs, np.arange(1), Preparer(self.data, torch.device("cpu")))
-        )
-        return 4 * int((logits if need.what == "probs" else embedding).shape[1])
+        prepare = Preparer(self.data, torch.device("cpu"))
+        try:
+            _, logits, embedding = next(forward(model, self.data.inputs, np.arange(1), prepare))
+        except RuntimeError as error:
+            raise UserError(
+                f"the model does not take rows of shape {self.data.input_shape} ({error}): "
+                "expected one that fits the data; change learner@target, learner@proxy or data"
+            ) from error
+        if logits.shape != (1, self.task.num_outputs):
+            raise UserError(
+                f"the model gives outputs of shape {tuple(logits.shape)} for one row: expected "
+                f"(1, {self.task.num_outputs}); change model"
+            )
+        return int(embedding.shape[1])
 
     def _train(
         self,
@@ -154,21 +166,18 @@ class LightningLearner:
         epochs: int,
     ) -> None:
         checkpoint = checkpoint_in(workspace.folder)
+        trainer = self._trainer(keeper, epochs)
         try:
             with bar("training", epochs * len(loader)) as keeper.advance:
-                self._trainer(keeper, epochs).fit(
-                    module, loader, ckpt_path=checkpoint, weights_only=True
-                )
-        except (RuntimeError, EOFError, KeyError) as error:
-            if checkpoint is None or module.trainer.global_step:
-                raise
-            log.warning("%s cannot be read (%s): the fit starts again", checkpoint, error)
-            checkpoint.unlink()
-            self._train(module, loader, keeper, workspace, epochs)
+                trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from stop
+            raise
 
     def _trainer(self, keeper: Keeper, epochs: int) -> pl.Trainer:
         # Deterministic mode would also fill every new tensor with NaN, for debugging.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return pl.Trainer(

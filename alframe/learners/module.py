@@ -42,7 +42,7 @@ class FitModule(pl.LightningModule):
                 values = self._task.dynamics(self.recorder.fields, logits.detach(), batch.labels)
                 self.recorder.record(batch.positions, values)
         weights = batch.weights
-        loss = losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+        loss = losses.mean() if weights is None else (losses * weights).mean()
         self._loss_sum += loss.detach()
         return loss
 
@@ -50,13 +50,14 @@ class FitModule(pl.LightningModule):
         """Starts the epoch's mean loss."""
         self._loss_sum = torch.zeros((), device=self.device)
 
-    def on_train_epoch_end(self) -> None:
-        """Closes the epoch's recording."""
+    def close_epoch(self) -> float:
+        """Closes the epoch's recording, and returns the mean loss over its batches.
+
+        Called by the keeper, since Lightning calls callbacks before the module's own hook and the
+        checkpoint must hold the epoch's recording. The one synchronization an epoch.
+        """
         if self.recorder is not None:
             self.recorder.end_epoch()
-
-    def mean_loss(self) -> float:
-        """Returns the mean training loss over the epoch's batches: one synchronization an epoch."""
         return float(self._loss_sum) / self._steps_per_epoch
 
     def configure_optimizers(self) -> Any:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from alframe.data.dataset import Dataset
+from alframe.errors import UserError
 from alframe.learners.evaluate import Split, split_arrays
 from alframe.observations import TableObservations, one_pass, passed_over
+from alframe.options import check_range, check_whole
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
 
@@ -31,6 +33,9 @@ class ProbeLearner:
         task: Metrics.
         inverse_regularization: C of scikit-learn: larger = less regularized.
         max_iter: L-BFGS iterations at most.
+        tolerance: Stops when no component of the mean gradient is larger. Hardly regularized fits
+            of separable labels want a small one: two neighbors misclassified in opposite ways
+            nearly cancel in the gradient.
     """
 
     records = frozenset({"probs", "embeddings"})
@@ -41,11 +46,20 @@ class ProbeLearner:
         task: Classification,
         inverse_regularization: float = 1.0,
         max_iter: int = 1000,
+        tolerance: float = 1e-4,
     ) -> None:
+        if not 0 < inverse_regularization < math.inf:
+            raise UserError(
+                f"inverse_regularization={inverse_regularization}: expected a number above 0; "
+                "change the probe's inverse_regularization"
+            )
+        check_whole("max_iter", max_iter, at_least=1)
+        check_range("tolerance", tolerance, 0, 1)
         self.data = data
         self.task = task
         self._inverse_regularization = inverse_regularization
         self._max_iter = max_iter
+        self._tolerance = tolerance
 
     def features(self, inputs: Array) -> Array:
         """Returns normalized float64 features [n, d] of raw inputs."""
@@ -64,11 +78,17 @@ class ProbeLearner:
         from sklearn.linear_model import LogisticRegression
 
         start = time.perf_counter()
-        model = LogisticRegression(C=self._inverse_regularization, max_iter=self._max_iter)
+        features = self.features(self.data.inputs[view.rows])
+        if len(np.unique(view.labels)) == 1:  # a core-set can hold one class: it is all there is
+            weight, bias = np.zeros((1, features.shape[1])), np.zeros(1)
+            return ProbeFitted(self, weight, bias, view.labels[:1], time.perf_counter() - start)
+        model = LogisticRegression(
+            C=self._inverse_regularization, max_iter=self._max_iter, tol=self._tolerance
+        )
         with warnings.catch_warnings():
             # Separable labels that are hardly regularized have no finite optimum to converge to.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(self.features(self.data.inputs[view.rows]), view.labels, view.weights)
+            model.fit(features, view.labels, view.weights)
         weight, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2:
             weight = np.concatenate([-weight / 2, weight / 2])

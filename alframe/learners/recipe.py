@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from alframe.data.device import Augmentation
 from alframe.errors import UserError
+from alframe.options import check_range, check_whole, is_whole
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,21 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in ("milestones", "one_cycle"):
             raise UserError(f"recipe.schedule={self.schedule}: expected milestones or one_cycle")
+        if not all(is_whole(epochs) and epochs >= 1 for epochs in self._phases):
+            raise UserError(f"recipe.epochs={self.epochs}: expected whole numbers, 1 or more")
+        for key, least in (("batch_size", 2), ("crop", 0), ("min_steps", 0), ("curve_every", 0)):
+            check_whole(f"recipe.{key}", getattr(self, key), at_least=least)
+        if self.early_stopping is not None:
+            check_whole("recipe.early_stopping", self.early_stopping, at_least=1)
+        for rate in self._rates:
+            check_range("recipe.learning_rate", rate, 1e-12, sys.float_info.max)
+        check_range("recipe.momentum", self.momentum, 0, 1)
+        check_range("recipe.weight_decay", self.weight_decay, 0, 1e6)
+        check_range("recipe.label_smoothing", self.label_smoothing, 0, 1)
+        check_range("recipe.checkpoint_seconds", self.checkpoint_seconds, 0, math.inf)
+        self._check_together()
+
+    def _check_together(self) -> None:
         if len(self._phases) != len(self._rates):
             raise UserError(
                 f"recipe.epochs={self.epochs} and recipe.learning_rate={self.learning_rate}: "
@@ -70,14 +87,12 @@ class Recipe:
             raise UserError(
                 f"recipe.min_steps={self.min_steps}: expected 0 with recipe.schedule=milestones"
             )
-        for key, least in (("epochs", 1), ("batch_size", 2), ("learning_rate", 1e-12)):
-            value = getattr(self, key)
-            if min(value if isinstance(value, Sequence) else [value]) < least:
-                raise UserError(f"recipe.{key}={value}: expected {least} or more")
+        if self.nesterov and not self.momentum:
+            raise UserError("recipe.nesterov=true: expected recipe.momentum above 0, got 0")
 
     @property
     def _phases(self) -> list[int]:
-        return [self.epochs] if isinstance(self.epochs, int) else list(self.epochs)
+        return list(self.epochs) if isinstance(self.epochs, Sequence) else [self.epochs]
 
     @property
     def _rates(self) -> list[float]:

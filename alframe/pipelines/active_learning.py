@@ -60,8 +60,8 @@ class ActiveLearning:
             parts.task.check_labels(labels)
         if len(counts) == 1:
             return {"observed_bytes": 0}
+        check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
         candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
-        check_candidates(candidates, pool, counts[1] - counts[0])
         return {"observed_bytes": check_memory(parts, pool, candidates)}
 
     def run(self, stages: Stages) -> Outcome:
@@ -109,7 +109,7 @@ class ActiveLearning:
     ) -> tuple[float, float]:
         """Picks rows until ``count`` are labeled, and returns the seconds to observe and select."""
         size = count - len(pool.labeled)
-        if selector is None:
+        if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
         else:
             query = stages.choose(key, size, pool, selector, round_id)

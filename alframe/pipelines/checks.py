@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+from collections.abc import Sequence
 
 from alframe.errors import UserError
 from alframe.memory import check_fits
 from alframe.pipelines.stages import scoped
 from alframe.pool import Pool
-from alframe.protocols import Parts, PipelineName, Rows
+from alframe.protocols import Candidates, Parts, PipelineName, Rows
 
 
 def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
@@ -43,12 +44,19 @@ def check_memory(parts: Parts, pool: Pool, candidates: Rows) -> int:
     return needed
 
 
-def check_candidates(candidates: Rows, pool: Pool, size: int) -> None:
-    """Refuses a candidate rule that gives too few rows, or rows that are not unlabeled."""
-    if not np.isin(candidates, pool.unlabeled).all():
-        raise ValueError("the candidate rule returned rows that are labeled or not in the pool")
-    if len(candidates) < size:
-        raise UserError(
-            f"the candidate rule gives {len(candidates)} rows: expected at least the {size} that "
-            "are asked for; raise candidates.size or lower schedule.query_size"
-        )
+def check_candidates(rule: Candidates, total: int, counts: Sequence[int]) -> None:
+    """Refuses a candidate rule that gives too few rows in one of the rounds.
+
+    Args:
+        rule: The rule.
+        total: Rows of the pool.
+        counts: Labels before the first selection, and after each one.
+    """
+    for before, after in itertools.pairwise(counts):
+        given, size = rule.at_least(total - before), after - before
+        if given < size:
+            raise UserError(
+                f"the candidate rule gives {given} of {total - before} rows when {before} are "
+                f"labeled: expected at least the {size} that are asked for; raise candidates.size "
+                "or ask for fewer rows (schedule.query_size, pipeline.sizes)"
+            )

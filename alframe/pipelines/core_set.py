@@ -61,8 +61,10 @@ class CoreSet:
         check_strategy(self.parts, self.name)
         data = self.parts.data
         pool = Pool(data.num_rows, data.pool_rows)
+        total = len(data.pool_rows)
+        for count in self.counts():
+            check_candidates(self.parts.candidates, total, [0, count])
         candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
-        check_candidates(candidates, pool, max(self.counts()))
         answered, labels = self.parts.oracle.answer(data.pool_rows)
         if len(answered) == len(data.pool_rows):
             self.parts.task.check_labels(labels)

@@ -140,8 +140,12 @@ class Stages:
         self._report(key, rows)
         return rows
 
-    def choose(self, key: str, size: int, pool: Pool, selector: LazyFit, round_id: int) -> State:
+    def choose(
+        self, key: str, size: int, pool: Pool, selector: LazyFit | None, round_id: int
+    ) -> State:
         """Observes the candidates and lets the strategy pick ``size`` of them.
+
+        The selector may be None where the strategy needs to see nothing.
 
         Returns:
             ``rows``, ``scores`` and ``weights`` (where given), ``seconds_observe``,
@@ -152,7 +156,7 @@ class Stages:
         def select() -> State:
             candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))
             requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
-            model = selector() if requests else None
+            model = selector() if selector is not None and requests else None
             start = time.perf_counter()
             seen = model.observe(requests) if model is not None else _Nothing()
             observed = time.perf_counter()
@@ -180,6 +184,8 @@ class Stages:
 
         def ask() -> State:
             answered, labels = self.parts.oracle.answer(rows)
+            if len(np.unique(answered)) != len(answered) or not np.isin(answered, rows).all():
+                raise ValueError("the oracle answered rows that were not asked for, or a row twice")
             if len(answered) < len(rows):
                 raise LabelsPendingError(f"{len(answered)} of {len(rows)} labels have come")
             order = np.argsort(answered)
@@ -235,7 +241,10 @@ def check_query(query: Query, size: int, candidates: Rows) -> None:
             f"the strategy returned {len(rows)} rows, {len(np.unique(rows))} distinct: expected "
             f"{size} distinct rows of the {len(candidates)} candidates"
         )
-    if query.scores is not None and not (query.scores[:-1] >= query.scores[1:]).all():
+    scores = query.scores
+    if scores is not None and len(scores) != size:
+        raise ValueError(f"the strategy returned {len(scores)} scores for {size} rows")
+    if scores is not None and (np.isnan(scores).any() or (scores[:-1] < scores[1:]).any()):
         raise ValueError("the strategy's scores do not fall: expected the best row first")
     weights = query.weights
     if weights is not None and (len(weights) != size or not (weights > 0).all()):

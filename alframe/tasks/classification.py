@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from alframe.data.dataset import Dataset
 from alframe.errors import UserError
@@ -26,23 +26,25 @@ class Meter:
     """
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self._scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-                "macro_accuracy": MulticlassAccuracy(num_classes, average="macro"),
-            }
-        ).to(device)
+        self._confusion = MulticlassConfusionMatrix(num_classes).to(device)
         self._loss = MeanMetric().to(device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: logits [b, classes], labels [b]."""
-        self._scores.update(logits, labels)
+        self._confusion.update(logits, labels)
         self._loss.update(F.cross_entropy(logits, labels, reduction="none"))
 
     def compute(self) -> dict[str, float]:
         """Returns the metrics of all batches."""
-        scores = {name: float(value) for name, value in self._scores.compute().items()}
-        return {**scores, "loss": float(self._loss.compute())}
+        confusion = self._confusion.compute().double()
+        occurring = confusion.sum(1)
+        right = confusion.diagonal()
+        return {
+            "accuracy": float(right.sum() / occurring.sum()),
+            # torchmetrics' own macro average counts classes that are only guessed as 0.
+            "macro_accuracy": float((right / occurring)[occurring > 0].mean()),
+            "loss": float(self._loss.compute()),
+        }
 
 
 class Classification:
@@ -79,7 +81,8 @@ class Classification:
         if len(np.unique(labels)) < 2:
             raise UserError(
                 f"schedule.initial={len(labels)} labels hold a single class: expected at least two "
-                "classes to train a classifier; raise schedule.initial or set task.initial=balanced"
+                "classes to train a classifier; raise schedule.initial, set task.initial=balanced, "
+                "or change data"
             )
 
     def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checks of the numbers that come from a dataset's config."""
+"""Checks of the numbers that come from a config."""
 
 from __future__ import annotations
 
@@ -43,3 +43,9 @@ def check_whole(key: str, value: object, at_least: int) -> None:
     """Raises `UserError` unless ``value`` is a whole number of the given size."""
     if not (is_whole(value) and value >= at_least):
         raise UserError(f"{key}={value}: expected a whole number, {at_least} or more.")
+
+
+def check_range(key: str, value: object, low: float, high: float) -> None:
+    """Raises `UserError` unless ``value`` is a number in [low, high]."""
+    if not (is_number(value) and low <= value <= high):
+        raise UserError(f"{key}={value}: expected a number from {low:g} to {high:g}.")

@@ -1,0 +1,142 @@
+"""What was seen, asked by row number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alframe.observations import Table, TableObservations, one_pass, passed_over
+from alframe.protocols import Need, Scope
+
+ROWS = np.array([3, 7, 8, 20, 21, 40])
+PROBS, EMBEDDINGS = Need("probs"), Need("embeddings")
+
+
+def values(rows, width=3):
+    """Values that tell their row."""
+    return torch.from_numpy(np.outer(rows, 10.0 ** np.arange(width)))
+
+
+def seen():
+    history = torch.stack([values(ROWS, 2), -values(ROWS, 2)])
+    return TableObservations(
+        {"probs": Table(ROWS, values(ROWS)), "embeddings": Table(ROWS[1:3], values(ROWS[1:3], 5))},
+        Table(ROWS, history),
+        ("correct", "margin"),
+    )
+
+
+@given(st.lists(st.sampled_from(ROWS.tolist()), max_size=10))
+def test_rows_come_in_the_asked_order_however_often(rows):
+    rows = np.array(rows, dtype=np.int64)
+    assert torch.equal(seen().probs(rows), values(rows))
+    for sign, field in ((1, "correct"), (10, "margin")):
+        history = seen().dynamics(rows, field)
+        expected = torch.from_numpy(np.stack([rows, -rows]) * float(sign))
+        assert torch.equal(history, expected)
+
+
+@pytest.mark.parametrize("row", [0, 4, 41, 10**9, -1])
+def test_an_unobserved_row_raises(row):
+    for ask in (seen().probs, seen().embeddings, lambda rows: seen().dynamics(rows, "margin")):
+        with pytest.raises(KeyError, match=f"1 rows were not observed, the first is {row}"):
+            ask(np.array([7, row, 8]))
+
+
+def test_each_need_has_its_own_rows():
+    assert torch.equal(seen().embeddings(np.array([8, 7])), values([8, 7], 5))
+    with pytest.raises(KeyError, match="the first is 3"):
+        seen().embeddings(ROWS)
+
+
+def test_an_undeclared_need_raises():
+    nothing = TableObservations({})
+    for what in ("probs", "embeddings"):
+        with pytest.raises(KeyError, match=f"{what} is not among the strategy's needs"):
+            getattr(nothing, what)(ROWS)
+    for observations in (nothing, seen()):
+        with pytest.raises(KeyError, match="dynamics error_norm is not among"):
+            observations.dynamics(ROWS, "error_norm")
+
+
+def test_nothing_was_observed_of_no_rows():
+    empty = Table(ROWS[:0], torch.empty(0, 3))
+    assert empty.at(ROWS[:0]).shape == (0, 3)
+    with pytest.raises(KeyError):
+        empty.at(ROWS)
+
+
+def batches_of(rows, size, outputs, log=None):
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        if log is not None:
+            log.append(batch.tolist())
+        yield batch, {what: function(batch) for what, function in outputs.items()}
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 9))
+def test_one_pass_equals_a_direct_computation(data, size):
+    subset = st.lists(st.sampled_from(ROWS.tolist()), min_size=1, unique=True).map(sorted)
+    candidates, labeled, probed = (np.array(data.draw(subset)) for _ in range(3))
+    requests = {
+        EMBEDDINGS: candidates,
+        Need("embeddings", Scope.LABELED): labeled,
+        Need("probs", reduce=lambda p: p.sum(1)): probed,
+    }
+    union = passed_over(requests)
+    assert union.tolist() == sorted({*candidates, *labeled, *probed})
+    tables = one_pass(
+        requests, batches_of(union, size, {"embeddings": lambda r: values(r, 5), "probs": values})
+    )
+    both = np.union1d(candidates, labeled)
+    np.testing.assert_array_equal(tables["embeddings"].rows, both)
+    assert torch.equal(tables["embeddings"].values, values(both, 5))
+    assert torch.equal(tables["probs"].at(probed), values(probed).sum(1))
+
+
+def test_rows_are_reduced_within_the_pass_batch_by_batch():
+    shapes = []
+
+    def reduce(probs):
+        shapes.append(tuple(probs.shape))
+        return probs.amax(1)
+
+    rows = np.arange(10) * 2
+    requests = {Need("probs", reduce=reduce): rows[:7], EMBEDDINGS: rows}
+    outputs = {"probs": values, "embeddings": lambda r: values(r, 2)}
+    made = iter(batches_of(rows, 4, outputs))
+
+    class Watched:
+        def __iter__(self):
+            for number, batch in enumerate(made):
+                assert len(shapes) == number, "a batch is reduced before the next is made"
+                yield batch
+
+    table = one_pass(requests, Watched())["probs"]
+    assert shapes == [(4, 3), (3, 3), (0, 3)]
+    assert torch.equal(table.values, values(rows[:7]).amax(1))
+
+
+def test_one_pass_serves_all_needs():
+    log = []
+    requests = {PROBS: ROWS[:4], EMBEDDINGS: ROWS[2:], Need("dynamics", fields=("margin",)): ROWS}
+    outputs = {"probs": values, "embeddings": values}
+    tables = one_pass(requests, batches_of(passed_over(requests), 4, outputs, log))
+    assert sorted(tables) == ["embeddings", "probs"]
+    assert [row for batch in log for row in batch] == ROWS.tolist()
+
+
+def test_dynamics_alone_need_no_pass():
+    requests = {Need("dynamics", fields=("margin",)): ROWS}
+    assert len(passed_over(requests)) == 0
+    assert one_pass(requests, iter([])) == {}
+
+
+def test_two_reductions_of_one_kind_are_refused():
+    requests = {PROBS: ROWS, Need("probs", reduce=lambda p: p.sum(1)): ROWS}
+    with pytest.raises(ValueError, match="different reductions"):
+        one_pass(requests, batches_of(ROWS, 4, {"probs": values}))
