@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from alframe.errors import UserError
+
+
+def as_list(value: object) -> list[Any]:
+    """Returns a list or tuple as a list, and anything else as a list of one."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def is_whole(value: object) -> TypeGuard[int]:

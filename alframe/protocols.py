@@ -203,8 +203,13 @@ class Task(Protocol):
         """Draws the rows that are labeled before the first round."""
         ...
 
-    def check_labels(self, labels: Array) -> None:
-        """Raises `UserError` where a model cannot be trained on these labels."""
+    def check_labels(self, labels: Array, remedy: str) -> None:
+        """Raises `UserError` where a model cannot be trained on these labels.
+
+        Args:
+            labels: Of the rows that the first model would see.
+            remedy: Which config keys to change, for the error.
+        """
         ...
 
 

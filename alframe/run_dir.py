@@ -111,7 +111,7 @@ class RunDir:
         existing = (path / "config.yaml").is_file()
         if existing:
             _check_same(path, config, identity or {})
-        elif path.is_dir() and any(p.name != "lock" for p in path.iterdir()):
+        elif path.is_dir() and not all(_is_ours(entry.name) for entry in path.iterdir()):
             raise UserError(
                 f"run_dir={path} is not empty and holds no run: expected a new or empty folder, or "
                 "a run to resume; change run_dir"
@@ -180,6 +180,11 @@ class RunDir:
 
     def _stage(self, key: str) -> Path:
         return self.path / f"{key}.npz"
+
+
+def _is_ours(name: str) -> bool:
+    """Says whether a start that was killed before it wrote its config may have left this."""
+    return name == "lock" or name.endswith(".partial")
 
 
 def _read_status(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alframe.errors import UserError
-from alframe.options import check_whole, is_whole
+from alframe.options import as_list, check_whole, is_whole
 
 
 def rng(seed: int, purpose: str, round_id: int = 0) -> np.random.Generator:
@@ -18,8 +18,7 @@ def rng(seed: int, purpose: str, round_id: int = 0) -> np.random.Generator:
     Streams of different purposes are independent of each other, so that at one seed every
     strategy starts from the same labeled rows and every fit of a round has the same batch order.
     """
-    if not isinstance(seed, int) or seed < 0:
-        raise UserError(f"seed={seed}: expected a whole number, 0 or more; change seed")
+    check_whole("seed", seed, at_least=0)
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), round_id])
 
 
@@ -46,9 +45,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_whole("schedule.initial", self.initial, at_least=1)
-        sizes = (
-            list(self.query_size) if isinstance(self.query_size, Sequence) else [self.query_size]
-        )
+        sizes = as_list(self.query_size)
         if not sizes or not all(is_whole(size) and size >= 1 for size in sizes):
             raise UserError(
                 f"schedule.query_size={self.query_size}: expected whole numbers, 1 or more a round"

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from alframe.cli.build import build_parts
-from alframe.cli.main import CONFIGS
+from alframe.cli.compose import CONFIGS
 from alframe.cli.versions import versions
 from alframe.pipelines.stages import FitWorkspace
 from alframe.protocols import Need, Parts, View

@@ -10,7 +10,7 @@ from tiny_runs import metrics
 
 from alframe.cli import run
 from alframe.cli.build import check_keys
-from alframe.cli.main import CONFIGS
+from alframe.cli.compose import CONFIGS
 
 PARTS = (
     "data", "task", "target", "proxy", "strategy", "candidates", "oracle", "schedule", "trainer",

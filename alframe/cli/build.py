@@ -34,7 +34,8 @@ def find_target(node: Node, key: str) -> Callable[..., Any]:
         target: Callable[..., Any] = get_object(path)
     except Exception as error:
         raise UserError(
-            f"{key}._target_={path}: expected something that can be imported ({error})"
+            f"{key}._target_={path}: expected something that can be imported "
+            f"({' '.join(str(error).split())})"
         ) from error
     return target
 
@@ -70,7 +71,7 @@ def build(config: Node, key: str, **context: Any) -> Any:
     try:
         # Partial, because Hydra would turn a dataclass among its arguments into a config.
         return instantiate(dict(node), _partial_=True, _convert_="all")(**given)
-    except (InstantiationException, TypeError, ValueError) as error:
+    except (InstantiationException, UserError, TypeError, ValueError) as error:
         raise _mistake(error, key) or error from error
 
 
@@ -79,7 +80,8 @@ def _mistake(error: Exception, key: str) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            return cause
+            # A learner does not know whether it is the target or the proxy.
+            return UserError(f"{key}.{cause}") if key in ("target", "proxy") else cause
         if isinstance(cause, TypeError | ValueError):
             return UserError(f"{key} cannot be built from these values: {cause}")
         cause = cause.__cause__

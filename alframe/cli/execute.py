@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alframe.cli.build import build, build_parts
+from alframe.cli.build import build, build_parts, check_keys
 from alframe.cli.console import print_outcome, set_up_logging
 from alframe.cli.versions import git_state, versions
 from alframe.data.dataset import Dataset
@@ -45,6 +45,7 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
     """
     set_up_logging()
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    check_keys(config.get("logger") or {}, "logger")
     parts, hardware = build_parts(config)
     pipeline = build(config, "pipeline", parts=parts, seed=config["seed"])
     facts = {
@@ -100,12 +101,15 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
 
 def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:
     """Builds the trackers; one that cannot be built is left out with a warning."""
-    loggers = []
     nodes = config.get("logger") or {}
+    if run.status["state"] == "done":  # there is nothing to add to a finished run
+        return []
+    loggers = []
     for name in nodes:
         try:
-            loggers.append(build(nodes, name, id=run.status["run_id"]))
-        except ModuleNotFoundError as error:
+            folder = str(run.path / "tracking")
+            loggers.append(build(nodes, name, save_dir=folder, id=run.status["run_id"]))
+        except Exception as error:  # whatever a tracking service does, the run goes on
             log.warning("logger=%s is left out: %s", name, error)
     return loggers
 

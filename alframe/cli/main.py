@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from alframe.cli.compose import CONFIGS, compose, settle, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.errors import UserError
-from alframe.run_dir import is_harmless, new_run_dir, read_config
+from alframe.run_dir import is_harmless, read_config
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
-
-_INSTALLED = Path(__file__).parents[1] / "configs"
-CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
-"""The config folder: inside the package in a wheel, beside it in a checkout."""
 
 
 def main() -> None:
     """Runs the command line; a user's mistake ends with exit code 2 and one sentence."""
     # Hydra would print a traceback or a message of its own and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.getLogger("hydra.utils").disabled = True
+    sys.argv[1:] = with_aliases(sys.argv[1:])
+    words = sys.argv[1:]
     mistakes: list[UserError] = []
+    started = False
 
     def job(config: DictConfig) -> None:
         # Caught here, because Hydra would print lines of its own, and a mistake in one cell of a
         # sweep must not keep the other cells from running.
+        nonlocal started
+        started = True
         try:
             settings: Any = HydraConfig.get()
             _start(config, settings, settings.overrides.task)
         except (UserError, OmegaConfBaseException) as error:
-            mistakes.append(_mistake(error))
+            mistakes.append(_said(error, words))
 
     try:
-        _check_sweep(sys.argv[1:])
+        _check_flags(words)
+        _check_sweep(words)
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(job)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        mistakes.append(_mistake(error))
+        mistakes.append(_said(error, words))
+    except ValueError as error:  # what Hydra raises for strategy=null and the like
+        if started:
+            raise
+        mistakes.append(_said(error, words))
     except KeyboardInterrupt:
         sys.exit(130)
     if mistakes:
@@ -62,11 +70,18 @@ def run(*overrides: str) -> Result:
     Raises:
         UserError: For a mistake in the overrides or the data.
     """
+    words = with_aliases(overrides)
     try:
-        config = _compose(list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, _default_config(), [CONFIGS]) from error
-    return _start(config, config.hydra, overrides)
+        config = compose(words)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, words, [CONFIGS]) from error
+    settings = config.hydra
+    with open_dict(config):
+        del config["hydra"]
+    try:
+        return _start(config, settings, words)
+    except OmegaConfBaseException as error:
+        raise explain(error, words, [CONFIGS]) from error
 
 
 def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
@@ -78,87 +93,54 @@ def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
                 f"resume={config.resume} goes on with the stored config: expected no other keys, "
                 f"got {' '.join(other)}; leave them out or start a new run"
             )
-        path = Path(config.resume)
-        plain = read_config(path)
+        plain = read_config(Path(config.resume)) | {"run_dir": str(config.resume)}
     else:
-        with open_dict(config):
-            config.pop("hydra", None)
-            path = _run_dir(config, settings)
-            config.run_dir = str(path)
-            chosen = settings.runtime.choices
-            config.choices = {
-                group.rpartition("@")[2]: None if chosen[group] == "null" else chosen[group]
-                for group in chosen
-                if not group.startswith("hydra/")
-            }
-        plain = _plain(config)
+        plain = settle(config, settings)
     from alframe.cli.execute import execute  # imports torch, which --help must not wait for
 
-    return execute(plain, path)
+    return execute(plain, Path(plain["run_dir"]))
 
 
-def _run_dir(config: DictConfig, settings: DictConfig) -> Path:
-    if settings.mode == RunMode.MULTIRUN:
-        return Path(settings.runtime.output_dir)
-    if config.run_dir is not None:
-        return Path(config.run_dir)
-    return new_run_dir(Path(config.paths.runs_dir), config.name)
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _compose(overrides: list[str], extra: list[Path] | None = None) -> DictConfig:
-    folders = ",".join(f"file://{folder.absolute()}" for folder in extra or [])
-    search = [f"hydra.searchpath=[{folders}]"] if folders else []
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="alframe"):
-        return hydra.compose("run", [*overrides, *search], return_hydra_config=True)
-
-
-def _default_config() -> dict[str, Any]:
-    config = _compose([])
-    with open_dict(config):
-        config.pop("hydra")
-    plain: Mapping[Any, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
-    return {str(key): value for key, value in plain.items()}
-
-
-def _config_dirs(arguments: list[str]) -> list[Path]:
+def _config_dirs(words: list[str]) -> list[Path]:
     """Returns the folders given with --config-dir (or -cd)."""
     found = []
-    for index, word in enumerate(arguments):
+    for index, word in enumerate(words):
         flag, _, value = word.partition("=")
         if flag in ("--config-dir", "-cd"):
-            found.append(Path(value or "".join(arguments[index + 1 : index + 2])))
+            found.append(Path(value or "".join(words[index + 1 : index + 2])))
     return found
 
 
-def _check_sweep(arguments: list[str]) -> None:
+def _check_flags(words: list[str]) -> None:
+    """Refuses unknown flags in one sentence, where argparse would print its usage."""
+    unknown = [word for word in get_args_parser().parse_known_args(words)[1] if word[:1] == "-"]
+    if unknown:
+        raise UserError(f"{unknown[0]}: expected a flag that alframe --hydra-help lists")
+
+
+def _check_sweep(words: list[str]) -> None:
     """Composes each value of a sweep once, before Hydra writes the sweep's folder."""
-    if not {"-m", "--multirun"} & set(arguments):
+    if not {"-m", "--multirun"} & set(words):
         return
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    folders = _config_dirs(arguments)
-    words = [word for word in arguments if not word.startswith("-") and "=" in word]
-    parsed = OverridesParser.create().parse_overrides(words)
+    parsed = OverridesParser.create().parse_overrides(_overrides(words))
     cells = BasicSweeper.split_arguments(parsed, None)[0]
     seen: set[str] = set()
     for cell in cells:
         if not seen.issuperset(cell):
             seen.update(cell)
-            _compose(cell, folders)
+            compose(cell, _config_dirs(words))
 
 
-def _mistake(error: Exception) -> UserError:
+def _overrides(words: list[str]) -> list[str]:
+    return [word for word in words if not word.startswith("-") and "=" in word]
+
+
+def _said(error: Exception, words: list[str]) -> UserError:
     """Prints a user's mistake as one sentence and returns it."""
-    mistake = error if isinstance(error, UserError) else None
-    if mistake is None:
-        folders = [CONFIGS, *_config_dirs(sys.argv[1:])]
-        mistake = explain(error, _default_config(), folders)
-    sys.stderr.write(f"alframe: {mistake}\n")
-    return mistake
+    folders = [CONFIGS, *_config_dirs(words)]
+    explained = explain(error, _overrides(words), folders)
+    sys.stderr.write(f"alframe: {explained}\n")
+    return explained

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from alframe.errors import UserError
 from alframe.run_dir import flatten
 
 NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
-NO_SUCH_GROUP = re.compile(r"Could not override '([^']+)'\.\s*No match in the defaults list")
 NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns " (did you mean X?)", or nothing where no known word is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
+    return f" (did you mean {close[0]}?)" if close and close[0] != word else ""
 
 
 def config_groups(folders: Iterable[Path]) -> dict[str, list[str]]:
@@ -31,14 +35,16 @@ def config_groups(folders: Iterable[Path]) -> dict[str, list[str]]:
     return groups
 
 
-def explain(error: Exception, config: dict[str, object], folders: list[Path]) -> UserError:
+def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> UserError:
     """Returns the mistake in one sentence, with the nearest known key or option.
 
     Args:
-        error: What Hydra or OmegaConf raised.
-        config: The default config, for its keys.
-        folders: The config folders, for their groups.
+        error: What was raised; a `UserError` is returned as it is.
+        overrides: The words of the command line, to find what the rest of them compose.
+        folders: The config folders, for their groups; the first is alframe's own.
     """
+    if isinstance(error, UserError):
+        return error
     text = str(error)
     groups = config_groups(folders)
     if match := NO_SUCH_OPTION.search(text):
@@ -47,18 +53,56 @@ def explain(error: Exception, config: dict[str, object], folders: list[Path]) ->
         return UserError(
             f"{group}={option}: expected one of {', '.join(options)}{nearest(option, options)}"
         )
-    if (match := NO_SUCH_GROUP.search(text)) or (match := NO_SUCH_KEY.search(text)):
+    if match := NO_SUCH_KEY.search(text):
         key = next(part for part in match.groups() if part)
         full = getattr(error, "full_key", None) or key
-        flat = flatten(config)
-        parents = {name.rsplit(".", depth)[0] for name in flat for depth in (1, 2) if "." in name}
-        known = [*flat, *parents, *groups]
-        ending = full.rsplit(".", 1)
-        if len(ending) == 2:  # within a known part, its own keys are nearer than any other
-            siblings = [name for name in known if name.startswith(f"{ending[0]}.")]
-            known = siblings or known
-        return UserError(f"{full}: expected a known config key{nearest(full, known)}")
+        known = _known_keys(full, overrides, folders[1:])
+        return UserError(f"{full}: expected a known config key{_nearest_key(full, known, groups)}")
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(":", 1)[1].split()[0]
         return UserError(f"{key} has no value: expected {key}=VALUE on the command line")
+    if isinstance(error, ValueError) and (empty := _chosen_nothing(overrides)):
+        group = empty.split("=")[0]
+        return UserError(f"{empty}: expected one of {', '.join(groups.get(group, ['an option']))}")
     return UserError(" ".join(text.split()))
+
+
+def _nearest_key(full: str, known: set[str], groups: dict[str, list[str]]) -> str:
+    if full in groups and full not in known:  # a group that is only used at a place of its own
+        places = sorted((name for name in known if name.startswith(f"{full}@")), reverse=True)
+        return f" (did you mean {' or '.join(places)}?)" if places else ""
+    parent, _, _ = full.rpartition(".")
+    siblings = {name for name in known if parent and name.startswith(f"{parent}.")}
+    return nearest(full, siblings or known)
+
+
+def _known_keys(bad: str, overrides: Sequence[str], folders: Sequence[Path]) -> set[str]:
+    """Returns the keys and groups of what the other words compose, or of the default config."""
+    from alframe.cli.compose import compose
+
+    others = [word for word in overrides if word.lstrip("+~").split("=")[0] != bad]
+    single = [word for word in others if "," not in word]  # a sweep's values do not compose at once
+    default = config = compose([])
+    with suppress(HydraException, OmegaConfBaseException, ValueError):
+        config = compose(single, folders)
+    choices = [*config.hydra.runtime.choices, *default.hydra.runtime.choices]
+    groups = {str(name) for name in choices if not name.startswith("hydra/")}
+    with open_dict(config):
+        del config["hydra"]
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    flat = flatten({str(key): value for key, value in plain.items()})
+    parents = {".".join(parts[:end]) for parts in map(_split, flat) for end in range(1, len(parts))}
+    return {*flat, *parents, *groups}
+
+
+def _split(key: str) -> list[str]:
+    return key.split(".")
+
+
+def _chosen_nothing(overrides: Sequence[str]) -> str | None:
+    """Returns the first word that gives a group something that is not a name."""
+    for word in overrides:
+        if "." not in word.split("=")[0] and not re.fullmatch(r"[^=]+=[A-Za-z_\[].*", word):
+            return word
+    return next((word for word in overrides if word.endswith("=null")), None)

@@ -147,12 +147,12 @@ class LightningLearner:
             _, logits, embedding = next(forward(model, self.data.inputs, np.arange(1), prepare))
         except RuntimeError as error:
             raise UserError(
-                f"the model does not take rows of shape {self.data.input_shape} ({error}): "
-                "expected one that fits the data; change learner@target, learner@proxy or data"
+                f"model does not take rows of shape {self.data.input_shape} ({error}): expected "
+                "one that fits the data; change the model or data"
             ) from error
         if logits.shape != (1, self.task.num_outputs):
             raise UserError(
-                f"the model gives outputs of shape {tuple(logits.shape)} for one row: expected "
+                f"model gives outputs of shape {tuple(logits.shape)} for one row: expected "
                 f"(1, {self.task.num_outputs}); change model"
             )
         return int(embedding.shape[1])

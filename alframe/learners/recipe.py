@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from alframe.data.device import Augmentation
 from alframe.errors import UserError
-from alframe.options import check_range, check_whole, is_whole
+from alframe.options import as_list, check_range, check_whole, is_whole
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,11 @@ class Recipe:
 
     @property
     def _phases(self) -> list[int]:
-        return list(self.epochs) if isinstance(self.epochs, Sequence) else [self.epochs]
+        return as_list(self.epochs)
 
     @property
     def _rates(self) -> list[float]:
-        rate = self.learning_rate
-        return list(rate) if isinstance(rate, Sequence) else [rate]
+        return as_list(self.learning_rate)
 
     @property
     def augmentation(self) -> Augmentation:

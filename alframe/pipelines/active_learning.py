@@ -57,7 +57,8 @@ class ActiveLearning:
         pool.ask(initial, 0)
         answered, labels = parts.oracle.answer(initial)
         if len(answered) == len(initial):
-            parts.task.check_labels(labels)
+            remedy = f"raise schedule.initial={counts[0]} or set task.initial=balanced"
+            parts.task.check_labels(labels, remedy)
         if len(counts) == 1:
             return {"observed_bytes": 0}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)

@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 from alframe.errors import UserError
+from alframe.options import as_list, is_number, is_whole
 from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
@@ -39,17 +40,20 @@ class CoreSet:
     def counts(self) -> list[int]:
         """Returns the sizes as numbers of rows."""
         total = len(self.parts.data.pool_rows)
-        counts = []
-        for size in self.sizes:
-            count = round(size * total) if isinstance(size, float) else size
-            if not 0 < count <= total:
-                raise UserError(
-                    f"pipeline.sizes={list(self.sizes)}: expected shares in (0, 1] or 1 to {total} "
-                    f"rows, got {size}"
-                )
-            counts.append(count)
-        if not counts:
-            raise UserError("pipeline.sizes=[]: expected at least one share or number of rows")
+        sizes = as_list(self.sizes)
+        counts = [
+            size if is_whole(size) else round(size * total) if is_number(size) else 0
+            for size in sizes
+        ]
+        if not counts or not all(0 < count <= total for count in counts):
+            raise UserError(
+                f"pipeline.sizes={self.sizes}: expected a list of shares in (0, 1] or of 1 to "
+                f"{total} rows"
+            )
+        if len(set(counts)) < len(counts):
+            raise UserError(
+                f"pipeline.sizes={self.sizes}: expected different sizes, got {counts} rows"
+            )
         return counts
 
     def check(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class CoreSet:
         candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
         answered, labels = self.parts.oracle.answer(data.pool_rows)
         if len(answered) == len(data.pool_rows):
-            self.parts.task.check_labels(labels)
+            self.parts.task.check_labels(labels, "change data or its splits")
         return {"observed_bytes": check_memory(self.parts, pool, candidates)}
 
     def run(self, stages: Stages) -> Outcome:

@@ -76,13 +76,12 @@ class Classification:
             turn[members] = np.arange(members.sum())
         return shuffled[np.lexsort((labels, turn))][:size]
 
-    def check_labels(self, labels: Array) -> None:
+    def check_labels(self, labels: Array, remedy: str) -> None:
         """See `alframe.protocols.Task.check_labels`."""
         if len(np.unique(labels)) < 2:
             raise UserError(
-                f"schedule.initial={len(labels)} labels hold a single class: expected at least two "
-                "classes to train a classifier; raise schedule.initial, set task.initial=balanced, "
-                "or change data"
+                f"the first {len(labels)} labels hold a single class: expected at least two "
+                f"classes to train a classifier; {remedy}"
             )
 
     def loss(self, logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -16,12 +16,12 @@ class Tracker:
     """One tracked run per experiment, in several loggers at once.
 
     A resumed run passes its finished stages again. Loggers that rewrite their file (CSV) take them
-    again; the others get only what was not sent before, by its key. A logger that fails is left
-    out from then on with one warning: it never ends a run.
+    again; the others get only what was not sent to them before, by its key. A logger that fails is
+    left out from then on with one warning: it never ends a run.
 
     Args:
         loggers: Lightning loggers, already pointed at the run's own folder and id.
-        sent: A file that lists the keys sent so far.
+        sent: A file that lists the keys sent so far, for each logger.
     """
 
     def __init__(self, loggers: Sequence[Logger], sent: Path) -> None:
@@ -36,21 +36,25 @@ class Tracker:
 
     def log(self, key: str, values: Mapping[str, float], step: int) -> None:
         """Sends values at a step (labeled rows, or a fit's epoch); ``key`` is unique to them."""
-        repeated = key in self._sent
         for logger in list(self._loggers):
+            entry = f"{type(logger).__name__} {key}"
+            repeated = entry in self._sent
             if repeated and not isinstance(logger, CSVLogger):
                 continue
             self._guarded(logger, lambda logger=logger: _send(logger, values, step))
-        if not repeated:
-            self._sent.add(key)
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a") as file:
-                file.write(f"{key}\n")
+            if not repeated and logger in self._loggers:
+                self._note(entry)
 
     def close(self) -> None:
         """Flushes and ends all loggers."""
         for logger in list(self._loggers):
             self._guarded(logger, lambda logger=logger: _finish(logger))
+
+    def _note(self, entry: str) -> None:
+        self._sent.add(entry)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a") as file:
+            file.write(f"{entry}\n")
 
     def _guarded(self, logger: Logger, action: Action) -> None:
         try:

@@ -63,7 +63,6 @@ OPTIONS = [
     case("logger=cvs", says=["logger=cvs", "did you mean csv?"]),
     case("strategy=null", says=["strategy"]),
     case("data=null", says=["data"]),
-    case("learner@proxy=null", says=["proxy=null"]),  # Hydra cannot, though the defaults say so
     case("=3", says=[]),
     case("strategy._target_=no.such.Thing", says=["strategy._target_", "no.such.Thing"]),
     case("strategy._target_=alframe.strategies.random.Randm", says=["strategy._target_"]),
@@ -120,9 +119,8 @@ SCHEDULE = [
     case("pipeline.sizes=[0]", says=["pipeline.sizes=[0]"], base=CORE_SET),
     case("pipeline.sizes=[1.5]", says=["pipeline.sizes=[1.5]"], base=CORE_SET),
     case("pipeline.sizes=[500]", says=["pipeline.sizes=[500]", "200"], base=CORE_SET),
-    case("pipeline.sizes=0.5", says=["pipeline.sizes=0.5"], base=CORE_SET),
     case("pipeline.sizes=[half]", says=["pipeline.sizes=", "half"], base=CORE_SET),
-    case("pipeline.sizes=[1]", says=["pipeline.sizes"], base=CORE_SET),  # a single class
+    case("pipeline.sizes=[0.25,50]", says=["pipeline.sizes", "different"], base=CORE_SET),
     case("seed=abc", says=["seed=abc", "whole number"]),
     case("seed=-1", says=["seed=-1"]),
     case("seed=1.5", says=["seed=1.5"]),

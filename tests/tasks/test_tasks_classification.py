@@ -188,11 +188,11 @@ def test_random_rows_do_not_look_at_labels():
 @pytest.mark.parametrize("labels", [[3], [3, 3, 3], []])
 def test_a_single_class_is_refused_with_the_keys(labels):
     with pytest.raises(UserError, match=r"single class.*schedule\.initial.*task\.initial"):
-        TASK.check_labels(np.array(labels, dtype=np.int64))
+        TASK.check_labels(np.array(labels, dtype=np.int64), "raise schedule.initial")
 
 
 def test_two_classes_are_enough():
-    TASK.check_labels(np.array([1, 1, 4]))
+    TASK.check_labels(np.array([1, 1, 4]), "")
 
 
 def test_an_unknown_way_to_begin_is_refused():

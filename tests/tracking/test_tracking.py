@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 def csv_points(path):
     """Returns what the CSV logger holds: (name, step, value), sorted."""
-    (file,) = path.glob("tracking/csv/**/metrics.csv")
+    file = max(path.glob("tracking/csv/version_*/metrics.csv"))  # of the last start
     table = pd.read_csv(file).melt(id_vars="step").dropna()
     return sorted(zip(table.variable, table.step, table.value, strict=True))
 
@@ -145,18 +145,6 @@ def test_a_logger_that_cannot_be_built_never_ends_a_run(workdir, monkeypatch, ca
     assert len(warnings) == 1
     assert "tensorboard" in warnings[0]
     assert_close(csv_points(result.path), expected_points(result.path))
-
-
-def test_what_failed_to_be_sent_is_sent_by_the_resumed_run(workdir, monkeypatch):
-    def fail(*_, **__):
-        raise ConnectionError("the service is away")
-
-    overrides = *ACTIVE, "logger=tensorboard", "run_dir=mine"
-    with monkeypatch.context() as patch:
-        patch.setattr(TensorBoardLogger, "log_metrics", fail)
-        run(*overrides)
-    path = run(*overrides).path
-    assert_close(event_points(path), expected_points(path))
 
 
 def test_a_tracker_keeps_count_of_what_it_sent(tmp_path):

@@ -1,0 +1,102 @@
+"""Composes configs, on the command line and from Python alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from alframe.cli.mistakes import nearest
+from alframe.errors import UserError
+from alframe.run_dir import new_run_dir
+
+_INSTALLED = Path(__file__).parents[1] / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
+"""The config folder: inside the package in a wheel, beside it in a checkout."""
+
+KEYS = (
+    "name", "seed", "run_dir", "resume", "pipeline", "data", "task", "target", "proxy", "strategy",
+    "candidates", "oracle", "schedule", "trainer", "logger", "paths", "choices",
+)  # fmt: skip
+LONGEST_NAME = 120  # characters; file systems end at 255 bytes
+
+
+def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
+    """Returns the composed config with Hydra's own part under ``hydra``.
+
+    Args:
+        overrides: As on the command line.
+        folders: Config folders of others, as with ``--config-dir``.
+    """
+    paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
+    search = [f"hydra.searchpath=[{paths}]"] if paths else []
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="alframe"):
+        return hydra.compose("run", [*overrides, *search], return_hydra_config=True)
+
+
+def with_aliases(words: Sequence[str]) -> list[str]:
+    """Makes two natural forms work that Hydra does not take.
+
+    ``learner@proxy=null`` (Hydra cannot choose nothing for a group), and ``-m`` after overrides.
+    """
+    plain = ["proxy=null" if word == "learner@proxy=null" else word for word in words]
+    return sorted(plain, key=lambda word: word not in ("-m", "--multirun"))
+
+
+def settle(config: DictConfig, settings: DictConfig) -> dict[str, Any]:
+    """Returns the config plain and resolved, with its run directory and its choices of options.
+
+    Args:
+        config: Without Hydra's own part.
+        settings: Hydra's own part.
+
+    Raises:
+        UserError: For a key that alframe does not know.
+    """
+    for key in map(str, config):
+        if key not in KEYS:
+            raise UserError(f"{key}: expected a known config key{nearest(key, KEYS)}")
+    for key in map(str, config.paths):
+        if key not in ("data_dir", "runs_dir"):
+            raise UserError(f"paths.{key}: expected paths.data_dir or paths.runs_dir")
+    chosen = settings.runtime.choices
+    names = {group: group.rpartition("@")[2] for group in chosen if not group.startswith("hydra/")}
+    with open_dict(config):
+        config.run_dir = str(_run_dir(config, settings))
+        config.choices = {
+            name: None if chosen[group] == "null" or _is_none(config, name) else chosen[group]
+            for group, name in names.items()
+        }
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _is_none(config: DictConfig, name: str) -> bool:
+    return name in config and config[name] is None
+
+
+def _run_dir(config: DictConfig, settings: DictConfig) -> Path:
+    if settings.mode is not None and settings.mode.name == "MULTIRUN":
+        if config.run_dir is not None:
+            raise UserError(
+                f"run_dir={config.run_dir}: expected none in a sweep, whose cells have a folder "
+                "each; use hydra.sweep.dir"
+            )
+        return Path(settings.sweep.dir) / cell_name(settings.overrides.task)
+    if config.run_dir is not None:
+        return Path(config.run_dir)
+    return new_run_dir(Path(config.paths.runs_dir), config.name)
+
+
+def cell_name(overrides: Sequence[str]) -> str:
+    """Names a cell of a sweep by its overrides, with a hash in place of what is too long."""
+    name = ",".join(sorted(overrides)).replace("/", "_") or "default"
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}-{digest}"
