@@ -37,6 +37,12 @@ def write_atomic(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_if_new(path: Path, content: bytes) -> None:
+    """Writes ``content`` to ``path`` atomically, unless that is what the file holds."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomic(path, content)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -42,7 +42,7 @@ class Table:
             raise UserError(
                 f"the selector's {self.what} hold NaN or infinity in {len(bad)} rows, first in "
                 f"{', '.join(map(str, bad[:5]))}: expected finite numbers; lower "
-                "recipe.learning_rate or mend these rows of the data"
+                "the learner's recipe.learning_rate or mend these rows of the data"
             )
 
     def at(self, rows: Rows, axis: int = 0) -> Tensor:
@@ -121,7 +121,8 @@ def one_pass(
     kept: dict[str, list[Tensor]] = {what: [] for what in wanted}
     for rows, outputs in batches:
         for what, (reduce, keep) in wanted.items():
-            inside = np.isin(rows, keep, assume_unique=True)
+            near = keep[np.searchsorted(keep, rows[0]) : np.searchsorted(keep, rows[-1], "right")]
+            inside = np.isin(rows, near, assume_unique=True)
             mask = torch.from_numpy(inside).to(outputs[what].device)
             values = Table(rows[inside], outputs[what][mask], what).values
             kept[what].append(values if reduce is None else reduce(values))

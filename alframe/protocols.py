@@ -191,8 +191,15 @@ class Learner(Protocol):
 class Oracle(Protocol):
     """Answers queries with labels."""
 
+    free: bool
+    """Whether asking costs nothing, so that labels may be looked at before the run begins."""
+
     def answer(self, rows: Rows) -> tuple[Rows, Array]:
-        """Returns labels for a part of the rows, all of them, or none ("not yet")."""
+        """Returns labels for a part of the rows, all of them, or none ("not yet").
+
+        After a part the run stops; when it goes on it asks for all of them again, so an oracle
+        keeps the answers that it has.
+        """
         ...
 
 

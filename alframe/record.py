@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alframe.files import write_atomic
+from alframe.files import write_atomic, write_if_new
 from alframe.protocols import Array, Rows
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ METRIC_COLUMNS = (
 
 
 class Record:
-    """Grows the tables as stages finish, or are replayed; the files always hold all rows so far."""
+    """Grows the tables as stages finish.
+
+    While finished stages are only passed again, the files are left as they are: a resumed run that
+    is killed before its first new stage keeps them whole.
+    """
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
@@ -32,12 +36,21 @@ class Record:
     def add_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Appends rows to ``metrics.csv``."""
         self.metrics.extend(rows)
+        if self._run.went_on:
+            self._write_metrics()
+
+    def write(self) -> None:
+        """Brings both files up to date where they are not."""
+        self._write_metrics()
+        self._write_selections()
+
+    def _write_metrics(self) -> None:
         columns = list(dict.fromkeys([*METRIC_COLUMNS, *(key for r in self.metrics for key in r)]))
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.metrics)
-        write_atomic(self._run.path / "metrics.csv", buffer.getvalue().encode())
+        write_if_new(self._run.path / "metrics.csv", buffer.getvalue().encode())
 
     def seconds(self) -> dict[str, float]:
         """Returns the seconds of all fits by model, of all observations and all selections."""
@@ -51,9 +64,6 @@ class Record:
 
     def add_selection(self, round_id: int, rows: Rows, scores: Array | None, labels: Array) -> None:
         """Appends the rows that were picked in one round, best first, to ``selections.parquet``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         missing = np.full(len(rows), np.nan)
         self._selections.append(
             {
@@ -64,13 +74,22 @@ class Record:
                 "label": labels,
             }
         )
+        if self._run.went_on:
+            self._write_selections()
+
+    def _write_selections(self) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._selections:
+            return
         columns = {
             name: np.concatenate([part[name] for part in self._selections])
             for name in self._selections[0]
         }
         buffer = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
-        write_atomic(self._run.path / "selections.parquet", buffer.getvalue().to_pybytes())
+        write_if_new(self._run.path / "selections.parquet", buffer.getvalue().to_pybytes())
 
     def add_curve(self, fit: str, curve: list[Mapping[str, Any]]) -> None:
         """Writes a fit's own curve, for display only."""

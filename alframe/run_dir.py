@@ -92,6 +92,8 @@ class RunDir:
         self.path = path
         self._lock = lock
         self.status = status
+        self.went_on = False
+        """Whether a stage was computed since this start, and not only passed again."""
 
     @classmethod
     def open(
@@ -158,6 +160,7 @@ class RunDir:
                 log.warning("%s; it is computed again", error)
         state = fn()
         write_atomic(path, encode_state(state))
+        self.went_on = True
         return state
 
     def done(self, key: str) -> bool:

@@ -30,9 +30,9 @@ def main(report: Path, name: str, command: str, *figures: str) -> None:
         "seeds": sorted(int(seed) for seed in runs["seed"].unique()),
         "started": runs["started"].min(),
         "finished": runs["finished"].max(),
-        "results": records(report / "results.csv"),
-        "costs": records(report / "costs.csv"),
-        "runs": runs[["group", "seed", "accuracy", "area", "seconds"]].to_dict("records"),
+        "results": records(pd.read_csv(report / "results.csv")),
+        "costs": records(pd.read_csv(report / "costs.csv")),
+        "runs": records(runs[["group", "seed", "accuracy", "area", "seconds"]]),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
@@ -44,9 +44,8 @@ def main(report: Path, name: str, command: str, *figures: str) -> None:
             shutil.copy(found[-1], RESULTS / f"{name}_{figure}.{ending}")
 
 
-def records(path: Path) -> list[dict[str, object]]:
+def records(table: pd.DataFrame) -> list[dict[str, object]]:
     """Returns a table as JSON records, empty cells as null."""
-    table = pd.read_csv(path)
     rows: list[dict[str, object]] = json.loads(table.to_json(orient="records", double_precision=6))
     return rows
 

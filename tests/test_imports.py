@@ -93,7 +93,17 @@ def test_the_other_name_of_lightning_is_never_used(name):
     assert importers(name) == []
 
 
-CORE = {"protocols", "errors", "pool", "schedule", "run_dir", "record", "memory", "world"}
+CORE = {
+    "protocols",
+    "errors",
+    "pool",
+    "schedule",
+    "run_dir",
+    "record",
+    "memory",
+    "options",
+    "world",
+}
 MAY_IMPORT = {
     "pipelines": (
         [f"alframe.{name}" for name in CORE] + ["alframe.pipelines"],

@@ -254,18 +254,18 @@ LATE = {
     "candidates that become too few": ((*PROBE, *SHRINKING), r"candidates\.size"),
     "a model for images": (
         ("learner@target=small_cnn", "data=one_dimensional", "schedule=one_by_one", "logger=[]"),
-        r"model=",
+        r"learner@target=",
     ),
     "a model for images, unseen": (
         ("learner@target=small_cnn", "data=one_dimensional", "strategy=random", "logger=[]"),
-        r"model=",
+        r"learner@target=",
     ),
     "a target for images, judged by a proxy": (
         (
             *("learner@target=small_cnn", "learner@proxy=probe", "data=one_dimensional"),
             *("pipeline=core_set", "logger=[]"),
         ),
-        r"model=",
+        r"learner@target=",
     ),
 }
 

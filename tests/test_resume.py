@@ -228,9 +228,11 @@ def test_harmless_keys_may_change(workdir):
     assert_same_results(result.path, first.path)
 
 
-def test_resume_takes_harmless_keys(workdir):
+def test_the_same_command_takes_other_harmless_keys_and_resume_takes_none(workdir):
     first = run(*ACTIVE, "run_dir=mine", "logger=csv")
-    assert run("resume=mine", "paths.data_dir=elsewhere").metrics == first.metrics
+    assert run(*ACTIVE, "run_dir=mine", "paths.data_dir=elsewhere").metrics == first.metrics
+    with pytest.raises(UserError, match=r"got paths\.data_dir=elsewhere"):
+        run("resume=mine", "paths.data_dir=elsewhere")
 
 
 def test_other_data_are_refused(workdir, monkeypatch):

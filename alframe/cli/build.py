@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -80,12 +81,19 @@ def _mistake(error: Exception, key: str) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            # A learner does not know whether it is the target or the proxy.
-            return UserError(f"{key}.{cause}") if key in ("target", "proxy") else cause
+            return _placed(cause, key)
         if isinstance(cause, TypeError | ValueError):
             return UserError(f"{key} cannot be built from these values: {cause}")
         cause = cause.__cause__
     return None
+
+
+def _placed(mistake: UserError, key: str) -> UserError:
+    """Completes a key in a learner's message: it does not know if it is the target or the proxy."""
+    if key not in ("target", "proxy"):
+        return mistake
+    begins_with_a_key = re.match(r"[a-z_.]+=", str(mistake))
+    return UserError(f"{key}.{mistake}" if begins_with_a_key else f"{key}: {mistake}")
 
 
 def build_parts(config: Node) -> tuple[Parts, Any]:
@@ -100,8 +108,9 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         task=task,
         target=build(config, "target", **context),
         proxy=proxy,
-        strategy=build(config, "strategy", **context),
-        candidates=build(config, "candidates", **context),
+        # Without context: neither may see the dataset, whose labels are hidden.
+        strategy=build(config, "strategy"),
+        candidates=build(config, "candidates"),
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,12 +15,14 @@ from alframe.cli.build import build, build_parts, check_keys
 from alframe.cli.console import print_outcome, set_up_logging
 from alframe.cli.versions import git_state, versions
 from alframe.data.dataset import Dataset
+from alframe.errors import UserError
 from alframe.pipelines.stages import Outcome, Stages
 from alframe.record import Record
 from alframe.run_dir import RunDir, now
 from alframe.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         tracker.config(config)
         stages = Stages(parts, config["seed"], run, record, tracker)
         outcome = _recorded(run, facts, lambda: pipeline.run(stages))
+        record.write()
     finally:
         tracker.close()
         run.close()
@@ -80,6 +85,7 @@ def identity(data: Dataset) -> dict[str, Any]:
         "pool": len(data.pool_rows),
         "validation": len(data.validation_rows),
         "test": len(data.test_labels),
+        "classes": list(data.classes),
     }
 
 
@@ -92,7 +98,14 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
         outcome = work()
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        run.update_status(state=state, reason=f"{type(error).__name__}: {error}", finished=now())
+        reason = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):  # where the disk is full, the error below says so
+            run.update_status(state=state, reason=reason, finished=now())
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise UserError(
+                f"run_dir={run.path} cannot be written ({error.strerror}): what is finished is "
+                "kept; make room there, then resume"
+            ) from error
         raise
     ending = {"state": outcome.state, "reason": outcome.reason}
     run.update_status(**ending, timings=outcome.timings, finished=now())

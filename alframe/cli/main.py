@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alframe.cli.compose import CONFIGS, compose, settle, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.errors import UserError
-from alframe.run_dir import is_harmless, read_config
+from alframe.run_dir import read_config
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
@@ -87,11 +87,12 @@ def run(*overrides: str) -> Result:
 def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
     """Settles where the run goes, and starts it."""
     if config.resume is not None:
-        other = [word for word in overrides if not is_harmless(word.split("=")[0])]
+        other = [word for word in overrides if not word.startswith("resume=")]
         if other:
             raise UserError(
                 f"resume={config.resume} goes on with the stored config: expected no other keys, "
-                f"got {' '.join(other)}; leave them out or start a new run"
+                f"got {' '.join(other)}; leave them out, or give the run's own command with "
+                f"run_dir={config.resume} to change paths or logger"
             )
         plain = read_config(Path(config.resume)) | {"run_dir": str(config.resume)}
     else:

@@ -55,13 +55,16 @@ def array(
     file = Path(path).expanduser()
     content = _load(file, source)
     train = _examples(content, "", source)
+    aside = None
     if any(key.startswith("test_") for key in content):
         held_out = _examples(content, "test_", source)
     else:
-        train, held_out = _cut(clean_examples(*train, source), test)
+        inputs, labels = train = clean_examples(*train, source)
+        _, aside = hold_out(labels, test)
+        held_out = inputs[aside], labels[aside]
     names = np.ravel(content["classes"]).astype(str).tolist() if "classes" in content else None
     train, held_out, classes = clean_parts(train, held_out, names, source)
-    return build_dataset(file.stem, train, held_out, classes, Splits(**splits), standardize)
+    return build_dataset(file.stem, train, held_out, classes, Splits(**splits), standardize, aside)
 
 
 def _load(file: Path, source: str) -> dict[str, Array]:
@@ -86,9 +89,3 @@ def _examples(content: Mapping[str, Array], prefix: str, source: str) -> Example
             f"found {', '.join(content) or 'nothing'}."
         )
     return content[found[0]], content[f"{prefix}labels"]
-
-
-def _cut(examples: Examples, test: float) -> tuple[Examples, Examples]:
-    inputs, labels = examples
-    train_rows, test_rows = hold_out(labels, test)
-    return (inputs[train_rows], labels[train_rows]), (inputs[test_rows], labels[test_rows])

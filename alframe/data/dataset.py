@@ -92,13 +92,14 @@ class Dataset:
         return labels
 
 
-def build_dataset(
+def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
     name: str,
     train: Examples,
     test: Examples,
     classes: Sequence[str] | None,
     splits: Splits,
     standardize: bool = True,
+    aside: Rows | None = None,
 ) -> Dataset:
     """Checks the arrays of a dataset, numbers its classes and shares out its rows.
 
@@ -111,6 +112,8 @@ def build_dataset(
             None names the classes by the ids that occur, sorted.
         splits: How the training rows are shared out.
         standardize: Whether ``mean`` and ``std`` are measured, or left at 0 and 1.
+        aside: Training rows that are neither pool nor validation, such as those that the test part
+            was cut from; they keep their numbers, so that a row is a row of the user's file.
 
     Raises:
         UserError: For arrays that are not as above or do not fit together, for NaN or infinite
@@ -118,7 +121,8 @@ def build_dataset(
     """
     train, test, names = clean_parts(train, test, classes, f"data={name}")
     (inputs, labels), (test_inputs, test_labels) = train, test
-    pool_rows, validation_rows = splits.rows(labels, len(names))
+    kept = np.setdiff1d(np.arange(len(labels)), np.empty(0, np.int64) if aside is None else aside)
+    pool_rows, validation_rows = (kept[part] for part in splits.rows(labels[kept], len(names)))
     arrays = {
         "inputs": inputs,
         "labels": labels,
@@ -129,7 +133,7 @@ def build_dataset(
     }
     width = inputs.shape[-1]
     unit = np.zeros(width, np.float32), np.ones(width, np.float32)
-    mean, std = mean_and_std(inputs) if standardize else unit
+    mean, std = mean_and_std(inputs[kept]) if standardize else unit
     return Dataset(
         name=name,
         inputs=inputs,

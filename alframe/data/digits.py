@@ -15,7 +15,6 @@ def digits(*, test: float = 0.3, **splits: Unpack[SplitOptions]) -> Dataset:
 
     Args:
         test: The test part, a fraction or a number of rows; stratified, always the same rows.
-            Rows are numbers within the rest.
         **splits: See `Splits`.
 
     Raises:
@@ -29,11 +28,12 @@ def digits(*, test: float = 0.3, **splits: Unpack[SplitOptions]) -> Dataset:
 
     table = load_digits()
     images = np.rint(table.images * (255 / 16)).astype(np.uint8)[..., None]
-    train_rows, test_rows = hold_out(table.target, test)
+    _, test_rows = hold_out(table.target, test)
     return build_dataset(
         "digits",
-        (images[train_rows], table.target[train_rows]),
+        (images, table.target),
         (images[test_rows], table.target[test_rows]),
         [str(name) for name in table.target_names],
         Splits(**splits),
+        aside=test_rows,
     )

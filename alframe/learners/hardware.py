@@ -43,6 +43,14 @@ class Hardware:
                 "trainer.accelerator=gpu: expected a CUDA device, found none; use trainer=cpu"
             )
 
+    def set_up(self) -> None:
+        """Sets torch's deterministic mode, for observing and evaluating as well as for training."""
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(self.deterministic)
+        # The mode would also fill every new tensor with NaN, for debugging.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
     @property
     def device(self) -> torch.device:
         """The device."""

@@ -95,7 +95,7 @@ class Keeper(pl.Callback):
         if not np.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss} in epoch {trainer.current_epoch}: expected a finite "
-                "number; lower recipe.learning_rate"
+                "number; lower the learner's recipe.learning_rate"
             )
         values = {"train_loss": loss}
         epoch = self.epochs = trainer.current_epoch + 1

@@ -62,6 +62,7 @@ class LightningLearner:
         self.recipe = recipe
         self.hardware = hardware
         self._model = model
+        hardware.set_up()
         self._embedding_width = self._try_model()
 
     def build(self) -> nn.Module:
@@ -176,8 +177,6 @@ class LightningLearner:
             raise
 
     def _trainer(self, keeper: Keeper, epochs: int) -> pl.Trainer:
-        # Deterministic mode would also fill every new tensor with NaN, for debugging.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return pl.Trainer(

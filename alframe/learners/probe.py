@@ -6,7 +6,8 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class ProbeLearner:
         features = self.features(self.data.inputs[view.rows])
         if len(np.unique(view.labels)) == 1:  # a core-set can hold one class: it is all there is
             weight, bias = np.zeros((1, features.shape[1])), np.zeros(1)
-            return ProbeFitted(self, weight, bias, view.labels[:1], time.perf_counter() - start)
+            return self._finished(weight, bias, view.labels[:1], time.perf_counter() - start)
         model = LogisticRegression(
             C=self._inverse_regularization, max_iter=self._max_iter, tol=self._tolerance
         )
@@ -93,11 +94,17 @@ class ProbeLearner:
         if len(model.classes_) == 2:
             weight = np.concatenate([-weight / 2, weight / 2])
             bias = np.concatenate([-bias / 2, bias / 2])
-        return ProbeFitted(self, weight, bias, model.classes_, time.perf_counter() - start)
+        return self._finished(weight, bias, model.classes_, time.perf_counter() - start)
+
+    def _finished(self, weight: Array, bias: Array, classes: Array, seconds: float) -> ProbeFitted:
+        fitted = ProbeFitted(self, weight, bias, classes, seconds)
+        error = self.task.error(fitted.evaluate("test"))
+        point = {"epoch": 1, "seconds": seconds, "split": "test", "error": error}
+        return replace(fitted, curve=[point])
 
     def restore(self, state: State) -> ProbeFitted:
         """See `alframe.protocols.Learner.restore`."""
-        return ProbeFitted(self, state["weight"], state["bias"], state["classes"], state["seconds"])
+        return ProbeFitted(self, **state)
 
     def bytes_per_row(self, need: Need) -> int:
         """See `alframe.protocols.Learner.bytes_per_row`."""
@@ -109,13 +116,17 @@ class ProbeLearner:
 
 @dataclass(frozen=True)
 class ProbeFitted:
-    """A trained probe: logits of the seen ``classes`` are features @ weight.T + bias."""
+    """A trained probe: logits of the seen ``classes`` are features @ weight.T + bias.
+
+    Its curve is one point, the end.
+    """
 
     learner: ProbeLearner
     weight: Array
     bias: Array
     classes: Array
     seconds: float
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
     def logits(self, features: Array) -> Tensor:
         """Returns float64 logits [n, num_classes]."""
@@ -150,5 +161,5 @@ class ProbeFitted:
             "bias": self.bias,
             "classes": self.classes,
             "seconds": self.seconds,
-            "curve": [],
+            "curve": self.curve,
         }

@@ -18,6 +18,7 @@ def image_channels(input_shape: tuple[int, ...], model: str) -> int:
     if len(input_shape) != 3:
         raise UserError(
             f"{model} expects images (height, width, channels), but a row of the data has shape "
-            f"{tuple(input_shape)}: choose model=mlp, or image data with the key data"
+            f"{tuple(input_shape)}: choose learner@target=mlp (or learner@proxy=mlp), or "
+            "image data with the key data"
         )
     return input_shape[2]

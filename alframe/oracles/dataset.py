@@ -9,6 +9,8 @@ from alframe.protocols import Array, Rows
 class DatasetOracle:
     """Answers every query at once with the labels that the dataset holds."""
 
+    free = True
+
     def __init__(self, data: Dataset) -> None:
         self._data = data
 

@@ -21,6 +21,8 @@ class NoisyOracle:
         seed: 0 or more.
     """
 
+    free = True
+
     def __init__(self, data: Dataset, rate: float, seed: int) -> None:
         if not 0 <= rate <= 1:
             raise UserError(f"oracle.rate={rate}: expected a share in [0, 1]; change oracle.rate")

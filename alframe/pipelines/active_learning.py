@@ -55,15 +55,14 @@ class ActiveLearning:
         pool = Pool(parts.data.num_rows, parts.data.pool_rows)
         initial = self._initial(counts[0])
         pool.ask(initial, 0)
-        answered, labels = parts.oracle.answer(initial)
-        if len(answered) == len(initial):
+        if parts.oracle.free:
             remedy = f"raise schedule.initial={counts[0]} or set task.initial=balanced"
-            parts.task.check_labels(labels, remedy)
+            parts.task.check_labels(parts.oracle.answer(initial)[1], remedy)
         if len(counts) == 1:
             return {"observed_bytes": 0}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
         candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
-        return {"observed_bytes": check_memory(parts, pool, candidates)}
+        return {"observed_bytes": check_memory(parts, len(candidates), counts[-1])}
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all rounds; a resumed run passes the finished stages."""
@@ -113,7 +112,8 @@ class ActiveLearning:
         if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
         else:
-            query = stages.choose(key, size, pool, selector, round_id)
+            look = partial(stages.look, pool, selector, round_id)
+            query = stages.choose(key, size, pool, look, round_id)
             usual = self.parts.schedule.usual_size(round_id)
             if size < usual:
                 log.info("%s: the last round is short, %d rows instead of %d", key, size, usual)
@@ -134,7 +134,8 @@ class ActiveLearning:
         wanted = {}
         if parts.proxy is not None and needs:
             wanted["proxy"] = (parts.proxy, needs)
-        if parts.proxy is None or parts.schedule.evaluates(len(view.rows), last):
+        selects = parts.proxy is None and len(needs) > 0
+        if selects or parts.schedule.evaluates(len(view.rows), last):
             wanted["target"] = (parts.target, needs if parts.proxy is None else ())
         return {
             f"{key}_{model}": cache(

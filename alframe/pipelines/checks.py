@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from alframe.errors import UserError
 from alframe.memory import check_fits
-from alframe.pipelines.stages import scoped
-from alframe.pool import Pool
-from alframe.protocols import Candidates, Parts, PipelineName, Rows
+from alframe.protocols import Candidates, Parts, PipelineName, Scope
+
+COPIES = 3
+"""Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
 
 
 def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
@@ -21,6 +22,12 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
             f"strategy {name} cannot run in pipeline={pipeline}: expected pipeline="
             f"{' or '.join(sorted(strategy.pipelines))}; change strategy or pipeline"
         )
+    recorded = [n for n in strategy.needs if n.what == "dynamics" and n.scope is not Scope.LABELED]
+    if recorded and pipeline == "active_learning":
+        raise UserError(
+            f"strategy {name} needs the dynamics of rows that have no label, which cannot be "
+            "recorded in pipeline=active_learning; change strategy or pipeline"
+        )
     missing = sorted({need.what for need in strategy.needs} - parts.selector.records)
     if missing:
         key = "target" if parts.proxy is None else "proxy"
@@ -30,17 +37,27 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         )
 
 
-def check_memory(parts: Parts, pool: Pool, candidates: Rows) -> int:
+def check_memory(parts: Parts, candidates: int, labeled: int) -> int:
     """Returns an estimate, in bytes, of what the selector's observations take at most.
+
+    Args:
+        parts: The composed parts.
+        candidates: Rows that are looked at in the largest round.
+        labeled: Rows that are labeled by then.
 
     Raises:
         UserError: If that is more than may be taken.
     """
-    needed = 0
-    for need in parts.strategy.needs:
-        rows = len(candidates) if need.what == "dynamics" else len(scoped(need, candidates, pool))
-        needed += rows * parts.selector.bytes_per_row(need)
-    check_fits(needed, f"strategy {type(parts.strategy).__name__} on {len(candidates)} candidates")
+    rows = {
+        Scope.CANDIDATES: candidates,
+        Scope.LABELED: labeled,
+        Scope.POOL: candidates + labeled,
+    }
+    needed = sum(
+        COPIES * rows[need.scope] * parts.selector.bytes_per_row(need)
+        for need in parts.strategy.needs
+    )
+    check_fits(needed, f"strategy {type(parts.strategy).__name__} on {candidates} candidates")
     return needed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
 from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
-from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Look, Outcome, Stages
 from alframe.pool import Pool
 from alframe.protocols import Parts, PipelineName, View
 from alframe.schedule import rng
@@ -21,8 +21,9 @@ class CoreSet:
     """Fit the proxy on all rows, observe, select for each size, fit the target on each.
 
     Without a proxy the target itself, trained on all rows, is the selector; a strategy that needs
-    no model (random) trains no selector. ``round_id`` counts the sizes from 0; the proxy's and the
-    full run's rows have -1.
+    no model (random) trains no selector. All sizes are selected from one look at the rows, whose
+    seconds stand with each of them. ``round_id`` counts the sizes from 0; the proxy's and the full
+    run's rows have -1.
 
     Args:
         parts: The composed parts.
@@ -69,10 +70,10 @@ class CoreSet:
         for count in self.counts():
             check_candidates(self.parts.candidates, total, [0, count])
         candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
-        answered, labels = self.parts.oracle.answer(data.pool_rows)
-        if len(answered) == len(data.pool_rows):
+        if self.parts.oracle.free:
+            labels = self.parts.oracle.answer(data.pool_rows)[1]
             self.parts.task.check_labels(labels, "change data or its splits")
-        return {"observed_bytes": check_memory(self.parts, pool, candidates)}
+        return {"observed_bytes": check_memory(self.parts, len(candidates), labeled=0)}
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all sizes; a resumed run passes the finished stages."""
@@ -89,12 +90,13 @@ class CoreSet:
         needs = parts.strategy.needs
         full = self._fit(stages, "full_target", everything, needs if parts.proxy is None else ())
         proxy = self._fit(stages, "proxy", everything, needs) if parts.proxy and needs else None
+        look = cache(partial(stages.look, pool, proxy or full, 0))  # once for all sizes
         timings = {}
         if proxy is not None:
             rows = self._evaluate(stages, "proxy", proxy, -1, everything)
             timings["proxy"] = rows["seconds_fit"]
         for index, size in enumerate(self.counts()):
-            row = self._one_size(stages, index, size, pool, proxy or full)
+            row = self._one_size(stages, index, size, pool, look)
             timings |= {f"{part}_{size}": row[f"seconds_{part}"] for part in ("observe", "select")}
             timings[f"target_{size}"] = row["seconds_fit"]
         if self.full or (needs and proxy is None):
@@ -104,10 +106,10 @@ class CoreSet:
         return Outcome("done", "all sizes trained", timings | self._speedups(timings))
 
     def _one_size(
-        self, stages: Stages, index: int, size: int, pool: Pool, selector: LazyFit
+        self, stages: Stages, index: int, size: int, pool: Pool, look: Callable[[], Look]
     ) -> dict[str, Any]:
         key = f"size_{index:03d}"
-        query = stages.choose(key, size, pool, selector, index)
+        query = stages.choose(key, size, pool, look, index)
         rows, weights = query["rows"], query.get("weights")
         stages.record.add_selection(index, rows, query.get("scores"), pool.labels(rows))
         order = rows.argsort()  # the order of the picks must not matter to the fit

@@ -12,7 +12,19 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from alframe.pool import Pool
-from alframe.protocols import Array, Fitted, Learner, Need, Parts, Query, Rows, Scope, State, View
+from alframe.protocols import (
+    Array,
+    Fitted,
+    Learner,
+    Need,
+    Observations,
+    Parts,
+    Query,
+    Rows,
+    Scope,
+    State,
+    View,
+)
 from alframe.record import Record
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
@@ -47,6 +59,15 @@ class Outcome:
     state: Literal["done", "waiting"]
     reason: str
     timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """The candidates, what was seen of them, and the seconds that it took."""
+
+    candidates: Rows
+    seen: Observations
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -140,38 +161,43 @@ class Stages:
         self._report(key, rows)
         return rows
 
-    def choose(
-        self, key: str, size: int, pool: Pool, selector: LazyFit | None, round_id: int
-    ) -> State:
-        """Observes the candidates and lets the strategy pick ``size`` of them.
+    def look(self, pool: Pool, selector: LazyFit | None, round_id: int) -> Look:
+        """Observes the candidates; the selector may be None where nothing need be seen."""
+        strategy = self.parts.strategy
+        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))
+        requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
+        if selector is None or not requests:
+            return Look(candidates, _Nothing(), 0.0)
+        model = selector()
+        start = time.perf_counter()
+        seen = model.observe(requests)
+        return Look(candidates, seen, time.perf_counter() - start)
 
-        The selector may be None where the strategy needs to see nothing.
+    def choose(
+        self, key: str, size: int, pool: Pool, look: Callable[[], Look], round_id: int
+    ) -> State:
+        """Lets the strategy pick ``size`` of the candidates.
 
         Returns:
             ``rows``, ``scores`` and ``weights`` (where given), ``seconds_observe``,
             ``seconds_select``, and the number of ``candidates``.
         """
-        strategy = self.parts.strategy
 
         def select() -> State:
-            candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))
-            requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
-            model = selector() if selector is not None and requests else None
-            start = time.perf_counter()
-            seen = model.observe(requests) if model is not None else _Nothing()
-            observed = time.perf_counter()
+            looked = look()
             stream = rng(self.seed, "select", round_id)
-            query = strategy.select(size, candidates, pool, seen, stream)
-            selected = time.perf_counter()
-            check_query(query, size, candidates)
-            state: State = {
-                "rows": query.rows,
-                "candidates": len(candidates),
-                "seconds_observe": observed - start if requests else 0.0,
-                "seconds_select": selected - observed,
-            }
+            start = time.perf_counter()
+            query = self.parts.strategy.select(size, looked.candidates, pool, looked.seen, stream)
+            seconds = time.perf_counter() - start
+            check_query(query, size, looked.candidates)
             optional = {"scores": query.scores, "weights": query.weights}
-            return {**state, **{name: v for name, v in optional.items() if v is not None}}
+            return {
+                "rows": query.rows,
+                "candidates": len(looked.candidates),
+                "seconds_observe": looked.seconds,
+                "seconds_select": seconds,
+                **{name: values for name, values in optional.items() if values is not None},
+            }
 
         return self.run.once(f"stages/{key}_query", select)
 

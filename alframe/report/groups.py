@@ -11,8 +11,10 @@ import pandas as pd
 
 from alframe.report.points import COLUMNS, points_of
 from alframe.report.runs import Run
+from alframe.run_dir import is_harmless
 
-HARMLESS = ("name", "run_dir", "resume", "paths", "logger")
+HARMLESS = ("name", "data.download", "pipeline.full", "pipeline.keep_models")
+"""Besides what may change when a run is resumed: what no accuracy depends on."""
 HARMLESS_CHOICES = ("paths", "logger", "experiment", "debug", "hydra")
 """What these choose either shows in other keys, or changes nothing that is measured."""
 MOST_PARTS = 3
@@ -146,7 +148,7 @@ def _is_harmless(key: str) -> bool:
     first, *rest = key.split(".")
     if first == "choices" and rest:
         return rest[0].split("/")[0] in HARMLESS_CHOICES
-    return first in HARMLESS or key.split(".")[-1] == "seed"
+    return is_harmless(key) or key in HARMLESS or key.split(".")[-1] == "seed"
 
 
 def _identity(run: Run) -> list[str]:

@@ -44,6 +44,8 @@ def _active_learning(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[
             selector = so_far[(so_far["model"] == "proxy") & earlier]
         else:
             selector = so_far[(so_far["model"] == "target") & (so_far["fit"] != test["fit"])]
+        if not run.status.get("observes", True):  # random labels need no earlier model
+            selector = so_far.head(0)
         rows.append(_row(test, False, _total(selector["seconds_fit"]), _choosing(so_far)))
     return rows
 

@@ -16,8 +16,36 @@ from alframe.run_dir import RunDir
 @pytest.fixture
 def record(tmp_path):
     run = RunDir.open(tmp_path / "run", {"seed": 0})
+    run.once("stages/a", dict)  # else nothing is new, and the tables stay as they are
     yield Record(run)
     run.close()
+
+
+def test_finished_stages_that_are_passed_again_leave_the_tables_whole(tmp_path):
+    run = RunDir.open(tmp_path / "run", {"seed": 0})
+    run.once("stages/a", dict)
+    record = Record(run)
+    for name in ("one", "two"):
+        record.add_metrics([metric(name)])
+        record.add_selection(0, np.arange(3), None, np.arange(3))
+    run.close()
+    tables = [(run.path / name).read_bytes() for name in ("metrics.csv", "selections.parquet")]
+    again = RunDir.open(run.path, {"seed": 0})
+    again.once("stages/a", dict)
+    replayed = Record(again)
+    replayed.add_metrics([metric("one")])
+    replayed.add_selection(0, np.arange(3), None, np.arange(3))
+    assert tables == [
+        (run.path / name).read_bytes() for name in ("metrics.csv", "selections.parquet")
+    ]
+    again.once("stages/b", dict)
+    replayed.add_metrics([metric("two")])
+    replayed.add_selection(0, np.arange(3), None, np.arange(3))
+    replayed.write()
+    again.close()
+    assert tables == [
+        (run.path / name).read_bytes() for name in ("metrics.csv", "selections.parquet")
+    ]
 
 
 def metric(fit, **values):

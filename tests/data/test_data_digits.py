@@ -9,7 +9,7 @@ from alframe.errors import UserError
 def test_shapes_and_counts():
     data = digits(validation=0.1)
     assert (data.name, data.kind, data.num_classes) == ("digits", "images", 10)
-    assert data.inputs.shape == (1258, 8, 8, 1)
+    assert data.inputs.shape == (1797, 8, 8, 1)
     assert data.test_inputs.shape == (539, 8, 8, 1)
     assert (len(data.validation_rows), len(data.pool_rows)) == (126, 1132)
     assert data.classes == tuple("0123456789")
@@ -17,8 +17,8 @@ def test_shapes_and_counts():
 
 def test_every_digit_is_there_once_with_its_label():
     data = digits()
-    images = np.concatenate([data.inputs, data.test_inputs])[..., 0]
-    labels = np.concatenate([data.reveal(np.arange(1258)), data.test_labels])
+    images = np.concatenate([data.inputs[data.pool_rows], data.test_inputs])[..., 0]
+    labels = np.concatenate([data.reveal(data.pool_rows), data.test_labels])
     table = load_digits()
     original = {(image * 255 / 16).round().astype(np.uint8).tobytes() for image in table.images}
     assert {image.tobytes() for image in images} == original
@@ -39,7 +39,7 @@ def test_the_test_part_stays_when_the_split_moves():
 
 def test_options():
     data = digits(test=97, validation=100, subset=500)
-    assert (data.num_rows, len(data.test_labels)) == (1700, 97)
+    assert (data.num_rows, len(data.test_labels)) == (1797, 97)
     assert (len(data.pool_rows), len(data.validation_rows)) == (400, 100)
     with pytest.raises(UserError, match=r"data\.subset=1259: expected at most the 1258 training"):
         digits(subset=1259)

@@ -80,7 +80,7 @@ def test_inputs_are_left_alone_and_state_can_be_loaded(name):
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - FEATURE_MODELS))
 def test_features_are_refused_by_image_models(name):
-    with pytest.raises(UserError, match=r"expects images .* shape \(64,\).* model=mlp"):
+    with pytest.raises(UserError, match=r"expects images .* shape \(64,\).* learner@target=mlp"):
         build(name, shape=(64,))
 
 

@@ -10,6 +10,7 @@ class SlowOracle:
     """Has answered ``answered`` of the rows it was asked for, the highest ones first."""
 
     answered = 0
+    free = False
 
     def __init__(self, data):
         self._data = data

@@ -156,7 +156,7 @@ def test_status_is_complete(workdir, data):
     assert found["pipeline"] == "core_set"
     assert found["data"] == {
         "name": "digits", "fingerprint": data.fingerprint, "rows": data.num_rows, "pool": 200,
-        "validation": 100, "test": 100,
+        "validation": 100, "test": 100, "classes": list("0123456789"),
     }  # fmt: skip
     assert {"proxy", "observe_100", "select_100", "target_100", "full", "speedup_100"} <= set(
         found["timings"]
