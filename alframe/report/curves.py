@@ -11,6 +11,7 @@ from alframe.report.groups import Group, by_device
 from alframe.report.statistics import mean_interval, over_seeds
 from alframe.report.style import (
     Picture,
+    Stroke,
     add_legend,
     add_notes,
     count_axis,
@@ -102,11 +103,14 @@ def _seed_range(group: Group) -> tuple[int, int]:
 
 
 def _lines(axes: Axes, groups: Sequence[Group], at: str, against_seconds: bool = False) -> None:
-    for group, stroke in zip(groups, strokes(len(groups)), strict=True):
+    for index, (group, stroke) in enumerate(zip(groups, strokes(len(groups)), strict=True)):
         line = over_seeds(group.selected, at, "accuracy")
         x: pd.Series = line[at]
         if against_seconds:
             x = over_seeds(group.selected, at, "seconds")["mean"]
+        if len(line) == 1:  # a band of no width cannot be seen
+            _bar(axes, (x, line), stroke, group.label, index - (len(groups) - 1) / 2)
+            continue
         axes.plot(
             x, line["mean"], color=stroke.color, marker=stroke.marker, linestyle=stroke.dash,
             label=group.label, zorder=3,
@@ -114,6 +118,22 @@ def _lines(axes: Axes, groups: Sequence[Group], at: str, against_seconds: bool =
         axes.fill_between(
             x, line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0, zorder=2
         )
+
+
+def _bar(
+    axes: Axes, point: tuple[pd.Series, pd.DataFrame], stroke: Stroke, label: str, place: float
+) -> None:
+    """Draws one point with its interval, moved aside so that points do not overlap."""
+    from matplotlib.transforms import ScaledTranslation
+
+    x, line = point
+    figure = axes.figure
+    aside = ScaledTranslation(place * 10 / 72, 0, figure.dpi_scale_trans)
+    axes.errorbar(
+        x, line["mean"], yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
+        color=stroke.color, marker=stroke.marker, linestyle="none", capsize=4, label=label,
+        transform=axes.transData + aside, zorder=3,
+    )  # fmt: skip
 
 
 def _finish(name: str, title: str, axes: Axes, notes: Sequence[str]) -> Picture:
