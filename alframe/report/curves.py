@@ -31,6 +31,7 @@ def accuracy_against_labels(groups: Sequence[Group]) -> Picture:
     axes = new_axes(title, f"test split, {INTERVAL}")
     _lines(axes, groups, "labeled")
     count_axis(axes, "labels")
+    _only_budgets(axes, groups, "labeled")
     return _finish("accuracy_labels", title, axes, seed_notes(groups))
 
 
@@ -45,6 +46,7 @@ def accuracy_against_rows(groups: Sequence[Group]) -> Picture:
             height = mean_interval(full["accuracy"]).mean
             axes.axhline(height, color=stroke.color, linewidth=1, linestyle=(0, (6, 3)), zorder=1)
     count_axis(axes, "training rows")
+    _only_budgets(axes, groups, "train_rows")
     return _finish("accuracy_rows", title, axes, seed_notes(groups))
 
 
@@ -120,19 +122,24 @@ def _lines(axes: Axes, groups: Sequence[Group], at: str, against_seconds: bool =
         )
 
 
+def _only_budgets(axes: Axes, groups: Sequence[Group], at: str) -> None:
+    """Marks the budgets themselves on the axis where every group has a single one."""
+    budgets = [group.selected[at].unique() for group in groups]
+    if all(len(found) == 1 for found in budgets):
+        axes.set_xticks(sorted({float(found[0]) for found in budgets}))
+        axes.margins(x=1.0)
+
+
 def _bar(
     axes: Axes, point: tuple[pd.Series, pd.DataFrame], stroke: Stroke, label: str, place: float
 ) -> None:
     """Draws one point with its interval, moved aside so that points do not overlap."""
-    from matplotlib.transforms import ScaledTranslation
-
     x, line = point
-    figure = axes.figure
-    aside = ScaledTranslation(place * 10 / 72, 0, figure.dpi_scale_trans)
     axes.errorbar(
-        x, line["mean"], yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
+        x * (1 + 0.02 * place), line["mean"],
+        yerr=[line["mean"] - line["low"], line["high"] - line["mean"]],
         color=stroke.color, marker=stroke.marker, linestyle="none", capsize=4, label=label,
-        transform=axes.transData + aside, zorder=3,
+        zorder=3,
     )  # fmt: skip
 
 
