@@ -78,7 +78,7 @@ DATA = [
     case("data.path={files}/file", says=["data.path", ".npz"], base=NO_SUBSET),
     case(
         "data.path={files}/features.npz",
-        says=["model", "data"],
+        says=["learner@target", "data"],
         base=(*CNN, *ARRAY),  # a CNN on features
     ),
     *(
