@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,14 @@ def main() -> None:
     sys.argv[1:] = with_aliases(sys.argv[1:])
     words = sys.argv[1:]
     mistakes: list[UserError] = []
-    started = False
+    started: list[Path] = []
 
     def job(config: DictConfig) -> None:
         # Caught here, because Hydra would print lines of its own, and a mistake in one cell of a
         # sweep must not keep the other cells from running.
-        nonlocal started
-        started = True
+        settings: Any = HydraConfig.get()
+        started.append(Path(settings.sweep.dir))
         try:
-            settings: Any = HydraConfig.get()
             _start(config, settings, settings.overrides.task)
         except (UserError, OmegaConfBaseException) as error:
             mistakes.append(_said(error, words))
@@ -58,6 +58,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if mistakes:
+        if len(started) == len(mistakes):
+            _tidy(started)
         sys.exit(2)
 
 
@@ -133,6 +135,16 @@ def _check_sweep(words: list[str]) -> None:
         if not seen.issuperset(cell):
             seen.update(cell)
             compose(cell, _config_dirs(words))
+
+
+def _tidy(sweeps: list[Path]) -> None:
+    """Removes what Hydra wrote for sweeps of which no cell could start."""
+    for folder in set(sweeps):
+        if folder.is_dir() and [entry.name for entry in folder.iterdir()] == ["multirun.yaml"]:
+            (folder / "multirun.yaml").unlink()
+            with suppress(OSError):
+                folder.rmdir()
+                folder.parent.rmdir()  # where Hydra made that, too
 
 
 def _overrides(words: list[str]) -> list[str]:

@@ -251,12 +251,19 @@ def test_a_bad_value_in_one_cell_of_a_sweep_leaves_the_others_alone(workdir, mon
     assert len(list(workdir.rglob("config.yaml"))) == 1  # that of schedule.initial=20
 
 
+def test_a_sweep_of_which_no_cell_can_start_leaves_nothing(workdir, monkeypatch, capfd):
+    code, err = call_main(monkeypatch, capfd, "-m", "seed=0,1", "schedule.budget=0")
+    assert code == 2
+    assert len(err.splitlines()) == 2
+    assert list(workdir.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_in_a_process_of_its_own(workdir):
     done = alframe("schedule.budget=0", cwd=workdir)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "alframe: schedule.budget=0: expected 1 or more labels\n"
+    assert done.stderr == "alframe: schedule.budget=0: expected a whole number, 1 or more.\n"
     assert list(workdir.iterdir()) == []
 
 
