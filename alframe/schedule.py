@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alframe.errors import UserError
-from alframe.options import as_list, check_whole, is_whole
+from alframe.options import as_list, check_whole, is_number, is_whole
 
 
 def rng(seed: int, purpose: str, round_id: int = 0) -> np.random.Generator:
@@ -61,7 +61,8 @@ class Schedule:
                 f"schedule.budget={self.budget} is below schedule.initial={self.initial}: "
                 "raise the budget or start with fewer labels"
             )
-        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+        target = self.target_accuracy
+        if target is not None and not (is_number(target) and 0 < target <= 1):
             raise UserError(
                 f"schedule.target_accuracy={self.target_accuracy}: expected a share in (0, 1]"
             )

@@ -16,6 +16,7 @@ from alframe.errors import UserError
 from alframe.run_dir import flatten
 
 NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
+NO_VALUE = re.compile(r"Error parsing override '([^']+)'\s+missing EQUAL")
 NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
 
 
@@ -58,6 +59,8 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
         full = getattr(error, "full_key", None) or key
         known = _known_keys(full, overrides, folders[1:])
         return UserError(f"{full}: expected a known config key{_nearest_key(full, known, groups)}")
+    if match := NO_VALUE.search(text):
+        return UserError(f"{match[1]}: expected KEY=VALUE, or a flag that alframe --help lists")
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(":", 1)[1].split()[0]
         return UserError(f"{key} has no value: expected {key}=VALUE on the command line")

@@ -24,7 +24,7 @@ class Hardware:
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``, as Lightning names them; ``auto``
             is bf16-mixed on a GPU and 32-true on the CPU.
         deterministic: Whether only deterministic algorithms may run (promise: same seed, same
-            rows, on one device type).
+            rows, on one device type, and on a CPU with one number of threads).
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -100,12 +100,13 @@ class Keeper(pl.Callback):
         values = {"train_loss": loss}
         epoch = self.epochs = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs
-        if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not last:
-            values["test_error"] = self.add_point(epoch, "test")
         if self._recipe.early_stopping is not None:
             values["validation_loss"] = self._watch(trainer)
+        ends = last or trainer.should_stop  # then the learner adds the last point
+        if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not ends:
+            values["test_error"] = self.add_point(epoch, "test")
         self._workspace.log(epoch, values)
-        if not (last or trainer.should_stop):
+        if not ends:
             self._save(trainer)
 
     def add_point(self, epoch: int, split: Split) -> float:

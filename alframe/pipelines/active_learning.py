@@ -56,7 +56,10 @@ class ActiveLearning:
         initial = self._initial(counts[0])
         pool.ask(initial, 0)
         if parts.oracle.free:
-            remedy = f"raise schedule.initial={counts[0]} or set task.initial=balanced"
+            remedy = (
+                f"raise schedule.initial={counts[0]}, set task.initial=balanced, or change data "
+                "where they hold no other class"
+            )
             parts.task.check_labels(parts.oracle.answer(initial)[1], remedy)
         if len(counts) == 1:
             return {"observed_bytes": 0}

@@ -130,7 +130,7 @@ def make_labels(settings: Sequence[Mapping[str, object]]) -> list[str]:
         same = [i for i, other in enumerate(labels) if other == label]
         inner = _differing([settings[i] for i in same])
         for i in same:
-            labels[i] = ", ".join([label, *_pairs(inner, settings[i])])
+            labels[i] = ", ".join([label, *_all_pairs(inner, settings[i])])
     return _numbered(labels)
 
 
@@ -180,12 +180,16 @@ def _choice(key: str, value: object) -> str:
 
 
 def _pairs(keys: Sequence[str], settings: Mapping[str, object]) -> list[str]:
+    pairs = _all_pairs(keys, settings)
+    return pairs[:MOST_PARTS] + ["..."] * (len(pairs) > MOST_PARTS)
+
+
+def _all_pairs(keys: Sequence[str], settings: Mapping[str, object]) -> list[str]:
     names = [key.removesuffix("._target_").split(".")[-1] for key in keys]
-    pairs = [
+    return [
         f"{name if names.count(name) == 1 else key}={_short(key, settings.get(key, UNSET))}"
         for key, name in zip(keys, names, strict=True)
     ]
-    return pairs[:MOST_PARTS] + ["..."] * (len(pairs) > MOST_PARTS)
 
 
 def _short(key: str, value: object) -> str:

@@ -97,7 +97,7 @@ def new_axes(title: str, subtitle: str, height: float = 3.7) -> Axes:
 
 def add_notes(axes: Axes, notes: Sequence[str]) -> None:
     """Writes what the reader must know below the axes, one line each."""
-    text = "\n".join(textwrap.fill(note, 100) for note in notes)
+    text = "\n".join(textwrap.fill(note, 76) for note in notes)
     axes.annotate(
         text, (0, 0), (0, -42), xycoords="axes fraction", textcoords="offset points",
         color=MUTED, fontsize=8.5, va="top", linespacing=1.4,
@@ -116,7 +116,8 @@ def add_legend(axes: Axes) -> None:
 def percent_axis(axes: Axes, label: str) -> None:
     """Shows the y axis in percent, with as many decimals as its ticks need."""
     low, high = axes.get_ylim()
-    digits = 0 if high - low > 0.045 else 1
+    axes.set_ylim(max(low, 0.0), min(high, 1.02))  # a wide interval may reach where no share can be
+    digits = 0 if all(abs(100 * y - round(100 * y)) < 1e-6 for y in axes.get_yticks()) else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.{digits}f} %"))
     axes.set_ylabel(label)
 

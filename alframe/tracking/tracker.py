@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 class Tracker:
     """One tracked run per experiment, in several loggers at once.
 
-    A resumed run passes its finished stages again. Loggers that rewrite their file (CSV) take them
-    again; the others get only what was not sent to them before, by its key. A logger that fails is
-    left out from then on with one warning: it never ends a run.
+    A resumed run passes its finished stages again. The CSV logger, which begins a new file at each
+    start, takes them again; the others get only what was not sent to them before, by its key. A
+    logger that fails is left out from then on with one warning: it never ends a run.
 
     Args:
         loggers: Lightning loggers, already pointed at the run's own folder and id.

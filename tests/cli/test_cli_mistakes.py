@@ -246,7 +246,7 @@ def test_a_bad_value_in_one_cell_of_a_sweep_leaves_the_others_alone(workdir, mon
     code, err = call_main(monkeypatch, capfd, *words)
     assert code == 2
     assert [line for line in err.splitlines() if line.startswith("alframe: ")] == [
-        line for line in err.splitlines() if "schedule.initial=1 " in line
+        line for line in err.splitlines() if "schedule.initial=1," in line
     ]
     assert len(list(workdir.rglob("config.yaml"))) == 1  # that of schedule.initial=20
 
