@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alframe.errors import UserError
-from alframe.protocols import Need, Rows
+from alframe.protocols import Need, Rows, Scope
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Table:
         rows: Ascending.
         values: [n, ...], or [epochs, n, fields] for dynamics.
         what: In words, for errors.
+        fields: Names of the last axis of dynamics; empty for anything else.
 
     Raises:
         UserError: If a value is not finite.
@@ -29,14 +30,12 @@ class Table:
     rows: Rows
     values: Tensor
     what: str = "values"
+    fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        per_row = self.values.transpose(0, 1) if self.values.ndim == 3 else self.values
-        finite = (
-            torch.isfinite(per_row).flatten(1).all(1)
-            if per_row.ndim > 1
-            else (torch.isfinite(per_row))
-        )
+        per_row = self.values.transpose(0, 1) if self.fields else self.values
+        finite = torch.isfinite(per_row)
+        finite = finite.flatten(1).all(1) if finite.ndim > 1 else finite
         bad = self.rows[~finite.cpu().numpy()]
         if len(bad):
             raise UserError(
@@ -45,50 +44,64 @@ class Table:
                 "the learner's recipe.learning_rate or mend these rows of the data"
             )
 
-    def at(self, rows: Rows, axis: int = 0) -> Tensor:
-        """Returns the values of ``rows``, in their order.
+    def at(self, rows: Rows) -> Tensor:
+        """Returns the values of ``rows``, in their order; they must not be written to.
 
         Raises:
             KeyError: If a row was not observed.
         """
+        if np.array_equal(rows, self.rows):  # no copy of what may be most of the memory
+            return self.values
         positions = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
         absent = rows[self.rows[positions] != rows] if len(self.rows) else rows
         if len(absent):
             raise KeyError(f"{len(absent)} rows were not observed, the first is {absent[0]}")
+        axis = 1 if self.fields else 0
         return self.values.index_select(axis, torch.from_numpy(positions).to(self.values.device))
 
 
 class TableObservations:
-    """Observations held in memory, one table for each kind of need."""
+    """Observations held in memory, one table for each need; needs of one kind may share one."""
 
-    def __init__(
-        self,
-        passed: Mapping[str, Table],
-        dynamics: Table | None = None,
-        fields: tuple[str, ...] = (),
-    ) -> None:
-        self._passed = passed
-        self._dynamics = dynamics
-        self._fields = fields
+    def __init__(self, tables: Mapping[Need, Table]) -> None:
+        self._tables = tables
 
     def probs(self, rows: Rows) -> Tensor:
         """See `alframe.protocols.Observations.probs`."""
-        return self._of("probs").at(rows)
+        return self._table("probs").at(rows)
+
+    def mc_probs(self, rows: Rows) -> Tensor:
+        """See `alframe.protocols.Observations.mc_probs`."""
+        return self._table("mc_probs").at(rows)
 
     def embeddings(self, rows: Rows) -> Tensor:
         """See `alframe.protocols.Observations.embeddings`."""
-        return self._of("embeddings").at(rows)
+        return self._table("embeddings").at(rows)
 
     def dynamics(self, rows: Rows, field: str) -> Tensor:
         """See `alframe.protocols.Observations.dynamics`."""
-        if self._dynamics is None or field not in self._fields:
-            raise KeyError(f"dynamics {field} is not among the strategy's needs")
-        return self._dynamics.at(rows, axis=1)[:, :, self._fields.index(field)]
+        table = self._table("dynamics", field)
+        return table.at(rows)[:, :, table.fields.index(field)]
 
-    def _of(self, what: str) -> Table:
-        if what not in self._passed:
-            raise KeyError(f"{what} is not among the strategy's needs")
-        return self._passed[what]
+    def of(self, needs: Sequence[Need]) -> TableObservations:
+        """See `alframe.protocols.Observations.of`."""
+        return TableObservations({n: table for n, table in self._tables.items() if n in needs})
+
+    def _table(self, what: str, field: str | None = None) -> Table:
+        tables = {
+            id(table): table
+            for need, table in self._tables.items()
+            if need.what == what and (field is None or field in need.fields)
+        }
+        name = what if field is None else f"{what} {field}"
+        if not tables:
+            raise KeyError(f"{name} is not among the strategy's needs")
+        if len(tables) > 1:
+            raise ValueError(
+                f"{name} was asked for in {len(tables)} forms: expected seen.of(needs) with the "
+                "needs of one of them"
+            )
+        return next(iter(tables.values()))
 
 
 def passed_over(requests: Mapping[Need, Rows]) -> Rows:
@@ -100,30 +113,35 @@ def passed_over(requests: Mapping[Need, Rows]) -> Rows:
 def one_pass(
     requests: Mapping[Need, Rows],
     batches: Iterable[tuple[Rows, Mapping[str, Tensor]]],
-) -> dict[str, Table]:
+) -> dict[Need, Table]:
     """Collects what is needed from one pass over the union of the requested rows.
 
     Args:
         requests: The rows for each need.
-        batches: Rows in ascending order, and what the model gave for them by `Need.what`.
+        batches: Rows in ascending order, and what the model gave for them by `Need.what`;
+            ``mc_probs`` with the largest number of draws that is asked for.
 
     Returns:
-        A table for each kind of need, over the rows that were asked for; reduced within the pass.
+        A table for each need that is not of dynamics; reduced within the pass. Needs that differ
+        only in their scope share one table, over the union of their rows.
     """
-    wanted: dict[str, tuple[Callable[[Tensor], Tensor] | None, Rows]] = {}
+    wanted: dict[Need, Rows] = {}
     for need, rows in requests.items():
-        if need.what == "dynamics":
-            continue
-        reduce, before = wanted.get(need.what, (need.reduce, rows))
-        if reduce is not need.reduce:
-            raise ValueError(f"two needs of {need.what} have different reductions")
-        wanted[need.what] = (reduce, np.union1d(before, rows))
-    kept: dict[str, list[Tensor]] = {what: [] for what in wanted}
+        if need.what != "dynamics":
+            form = replace(need, scope=Scope.POOL)
+            wanted[form] = np.union1d(wanted.get(form, rows), rows)
+    kept: dict[Need, list[Tensor]] = {form: [] for form in wanted}
     for rows, outputs in batches:
-        for what, (reduce, keep) in wanted.items():
+        for form, keep in wanted.items():
             near = keep[np.searchsorted(keep, rows[0]) : np.searchsorted(keep, rows[-1], "right")]
             inside = np.isin(rows, near, assume_unique=True)
-            mask = torch.from_numpy(inside).to(outputs[what].device)
-            values = Table(rows[inside], outputs[what][mask], what).values
-            kept[what].append(values if reduce is None else reduce(values))
-    return {what: Table(keep, torch.cat(kept[what]), what) for what, (_, keep) in wanted.items()}
+            values = outputs[form.what][torch.from_numpy(inside).to(outputs[form.what].device)]
+            values = values[:, : form.draws] if form.what == "mc_probs" else values
+            values = Table(rows[inside], values, form.what).values
+            kept[form].append(values if form.reduce is None else form.reduce(values))
+    tables = {form: Table(rows, torch.cat(kept[form]), form.what) for form, rows in wanted.items()}
+    return {
+        need: tables[replace(need, scope=Scope.POOL)]
+        for need in requests
+        if need.what != "dynamics"
+    }

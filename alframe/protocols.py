@@ -44,19 +44,28 @@ class Need:
     """What a strategy must see of the rows in ``scope``.
 
     Attributes:
-        what: ``probs`` [n, classes], ``embeddings`` [n, d] (what enters the model's last layer), or
+        what: ``probs`` [n, classes], ``mc_probs`` [n, draws, classes] (Monte-Carlo dropout or the
+            members of an ensemble), ``embeddings`` [n, d] (what enters the model's last layer), or
             ``dynamics`` [epochs, n, fields] (recorded while the selector trains).
         scope: The rows.
         reduce: Applied to each batch within the pass, so that only its result is kept:
             [b, ...] -> [b] or [b, k].
         fields: For ``dynamics``, the values to record for every row in every epoch:
-            ``probability`` (of the label), ``margin``, ``correct``, ``error_norm``.
+            ``probability`` (of the label), ``margin``, ``correct``, ``error_norm``,
+            ``gradient_norm``.
+        draws: For ``mc_probs``, how many draws (an ensemble has as many as it has members).
+        fits: For ``dynamics``, over how many fits the history is averaged.
+        until_epoch: For ``dynamics``, the epochs after which these fits may stop; None = to their
+            end.
     """
 
-    what: Literal["probs", "embeddings", "dynamics"]
+    what: Literal["probs", "mc_probs", "embeddings", "dynamics"]
     scope: Scope = Scope.CANDIDATES
     reduce: Callable[[Tensor], Tensor] | None = None
     fields: tuple[str, ...] = ()
+    draws: int = 0
+    fits: int = 1
+    until_epoch: int | None = None
 
 
 class Observations(Protocol):
@@ -74,8 +83,16 @@ class Observations(Protocol):
         """Embeddings [n, d]."""
         ...
 
+    def mc_probs(self, rows: Rows) -> Tensor:
+        """Probabilities of each draw [n, draws, classes] (or what ``reduce`` made of them)."""
+        ...
+
     def dynamics(self, rows: Rows, field: str) -> Tensor:
-        """One recorded field [epochs, n]."""
+        """One recorded field [epochs, n], averaged over the need's fits."""
+        ...
+
+    def of(self, needs: Sequence[Need]) -> Observations:
+        """What was seen for some of the needs: what a wrapper hands to the strategy inside."""
         ...
 
 
@@ -103,8 +120,48 @@ class View:
     weights: Array | None = None
 
 
+@dataclass(frozen=True)
+class Work:
+    """How large a selection is, known before anything is trained.
+
+    Attributes:
+        size: Rows to pick.
+        candidates: Rows that are looked at.
+        labeled: Rows that are labeled by then.
+        width: Values of one embedding.
+        outputs: Class probabilities of one row.
+    """
+
+    size: int
+    candidates: int
+    labeled: int
+    width: int
+    outputs: int
+
+    @property
+    def rows(self) -> int:
+        """Candidates and labeled rows."""
+        return self.candidates + self.labeled
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a selection takes at most, beyond the observations themselves.
+
+    Attributes:
+        bytes: Memory at the peak, on whatever device the observations are.
+        operations: Multiply-adds, to tell minutes from days.
+    """
+
+    bytes: int
+    operations: float
+
+
 class Strategy(Protocol):
-    """Picks rows. Holds no model, loader, device, config or global random state."""
+    """Picks rows. Holds no model, loader, device, config or global random state.
+
+    It may also have ``cost(work: Work) -> Cost``; without it, it is taken to be linear in the rows.
+    """
 
     needs: tuple[Need, ...]
     pipelines: frozenset[PipelineName]
@@ -177,6 +234,10 @@ class Learner(Protocol):
 
     def restore(self, state: State) -> Fitted:
         """Returns the fitted model whose `Fitted.state` was saved."""
+        ...
+
+    def width(self, what: Literal["probs", "embeddings"]) -> int:
+        """Returns how many values one row's probabilities or its embedding have."""
         ...
 
     def bytes_per_row(self, need: Need) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from alframe.data.dataset import Dataset
 from alframe.data.device import DeviceLoader, Preparer
@@ -108,8 +108,9 @@ class LightningLearner:
         if recorder is not None:
             history = recorder.history[: recorder.epochs_done].cpu()
             order = np.argsort(view.rows)
-            fitted.dynamics = Table(view.rows[order], history[:, torch.from_numpy(order)])
-            fitted.fields = fields
+            fitted.dynamics = recorded(
+                view.rows[order], history[:, torch.from_numpy(order)], fields
+            )
         return fitted
 
     def restore(self, state: State) -> LightningFitted:
@@ -126,9 +127,12 @@ class LightningLearner:
         fitted.curve, fitted.metrics = state["curve"], state["metrics"]
         if state["fields"]:
             history = torch.from_numpy(state["dynamics"])
-            fitted.dynamics = Table(state["dynamics_rows"], history)
-            fitted.fields = tuple(state["fields"])
+            fitted.dynamics = recorded(state["dynamics_rows"], history, tuple(state["fields"]))
         return fitted
+
+    def width(self, what: Literal["probs", "embeddings"]) -> int:
+        """See `alframe.protocols.Learner.width`."""
+        return self.task.num_outputs if what == "probs" else self._embedding_width
 
     def bytes_per_row(self, need: Need) -> int:
         """See `alframe.protocols.Learner.bytes_per_row`."""
@@ -137,7 +141,9 @@ class LightningLearner:
             return size * self.recipe.total_epochs(steps_per_epoch=1)
         if need.reduce is not None:
             return 4
-        return 4 * (self.task.num_outputs if need.what == "probs" else self._embedding_width)
+        if need.what == "mc_probs":
+            return 4 * need.draws * self.task.num_outputs
+        return 4 * self.width(need.what)
 
     def _try_model(self) -> int:
         """Builds the model, looks at one row with it, and returns the embedding's width."""
@@ -204,7 +210,6 @@ class LightningFitted:
         seconds: Wall-clock of the training steps, over all parts of an interrupted fit.
         curve: Points of the fit's own curve, for display.
         dynamics: Recorded history [epochs, rows, fields], or None.
-        fields: What was recorded.
         metrics: By split, as far as they were measured.
     """
 
@@ -213,7 +218,6 @@ class LightningFitted:
     seconds: float
     curve: list[dict[str, Any]] = field(default_factory=list)
     dynamics: Table | None = None
-    fields: tuple[str, ...] = ()
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
@@ -221,7 +225,10 @@ class LightningFitted:
         of = self.learner
         rows = passed_over(requests)
         batches = observed(self.model, of.data, rows, of.task, of.hardware.device)
-        return TableObservations(one_pass(requests, batches), self.dynamics, self.fields)
+        tables = one_pass(requests, batches)
+        if self.dynamics is not None:
+            tables |= {need: self.dynamics for need in requests if need.what == "dynamics"}
+        return TableObservations(tables)
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """See `alframe.protocols.Fitted.evaluate`."""
@@ -240,12 +247,17 @@ class LightningFitted:
             "seconds": self.seconds,
             "curve": self.curve,
             "metrics": self.metrics,
-            "fields": list(self.fields),
+            "fields": [] if self.dynamics is None else list(self.dynamics.fields),
         }
         if self.dynamics is not None:
             state["dynamics"] = self.dynamics.values.numpy()
             state["dynamics_rows"] = self.dynamics.rows
         return {**state, **weights}
+
+
+def recorded(rows: Rows, history: Tensor, fields: tuple[str, ...]) -> Table:
+    """Returns a recorded history [epochs, rows, fields] as a table."""
+    return Table(rows, history, "dynamics", fields)
 
 
 def recorded_fields(needs: Sequence[Need]) -> tuple[str, ...]:

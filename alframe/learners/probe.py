@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -106,12 +106,15 @@ class ProbeLearner:
         """See `alframe.protocols.Learner.restore`."""
         return ProbeFitted(self, **state)
 
+    def width(self, what: Literal["probs", "embeddings"]) -> int:
+        """See `alframe.protocols.Learner.width`."""
+        return self.task.num_outputs if what == "probs" else math.prod(self.data.input_shape)
+
     def bytes_per_row(self, need: Need) -> int:
         """See `alframe.protocols.Learner.bytes_per_row`."""
         if need.reduce is not None:
             return 8
-        width = math.prod(self.data.input_shape)
-        return 8 * (self.task.num_outputs if need.what == "probs" else width)
+        return 8 * self.width("probs" if need.what == "probs" else "embeddings")
 
 
 @dataclass(frozen=True)

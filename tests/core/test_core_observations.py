@@ -13,6 +13,7 @@ from alframe.protocols import Need, Scope
 
 ROWS = np.array([3, 7, 8, 20, 21, 40])
 PROBS, EMBEDDINGS = Need("probs"), Need("embeddings")
+HISTORY = Need("dynamics", fields=("correct", "margin"))
 
 
 def values(rows, width=3):
@@ -23,9 +24,11 @@ def values(rows, width=3):
 def seen():
     history = torch.stack([values(ROWS, 2), -values(ROWS, 2)])
     return TableObservations(
-        {"probs": Table(ROWS, values(ROWS)), "embeddings": Table(ROWS[1:3], values(ROWS[1:3], 5))},
-        Table(ROWS, history),
-        ("correct", "margin"),
+        {
+            PROBS: Table(ROWS, values(ROWS)),
+            EMBEDDINGS: Table(ROWS[1:3], values(ROWS[1:3], 5)),
+            HISTORY: Table(ROWS, history, "dynamics", HISTORY.fields),
+        }
     )
 
 
@@ -93,9 +96,11 @@ def test_one_pass_equals_a_direct_computation(data, size):
         requests, batches_of(union, size, {"embeddings": lambda r: values(r, 5), "probs": values})
     )
     both = np.union1d(candidates, labeled)
-    np.testing.assert_array_equal(tables["embeddings"].rows, both)
-    assert torch.equal(tables["embeddings"].values, values(both, 5))
-    assert torch.equal(tables["probs"].at(probed), values(probed).sum(1))
+    assert tables.keys() == requests.keys()
+    for need in list(requests)[:2]:
+        np.testing.assert_array_equal(tables[need].rows, both)
+        assert torch.equal(tables[need].values, values(both, 5))
+    assert torch.equal(tables[list(requests)[2]].at(probed), values(probed).sum(1))
 
 
 def test_rows_are_reduced_within_the_pass_batch_by_batch():
@@ -106,7 +111,8 @@ def test_rows_are_reduced_within_the_pass_batch_by_batch():
         return probs.amax(1)
 
     rows = np.arange(10) * 2
-    requests = {Need("probs", reduce=reduce): rows[:7], EMBEDDINGS: rows}
+    reduced = Need("probs", reduce=reduce)
+    requests = {reduced: rows[:7], EMBEDDINGS: rows}
     outputs = {"probs": values, "embeddings": lambda r: values(r, 2)}
     made = iter(batches_of(rows, 4, outputs))
 
@@ -116,7 +122,7 @@ def test_rows_are_reduced_within_the_pass_batch_by_batch():
                 assert len(shapes) == number, "a batch is reduced before the next is made"
                 yield batch
 
-    table = one_pass(requests, Watched())["probs"]
+    table = one_pass(requests, Watched())[reduced]
     assert shapes == [(4, 3), (3, 3), (0, 3)]
     assert torch.equal(table.values, values(rows[:7]).amax(1))
 
@@ -126,7 +132,7 @@ def test_one_pass_serves_all_needs():
     requests = {PROBS: ROWS[:4], EMBEDDINGS: ROWS[2:], Need("dynamics", fields=("margin",)): ROWS}
     outputs = {"probs": values, "embeddings": values}
     tables = one_pass(requests, batches_of(passed_over(requests), 4, outputs, log))
-    assert sorted(tables) == ["embeddings", "probs"]
+    assert set(tables) == {PROBS, EMBEDDINGS}
     assert [row for batch in log for row in batch] == ROWS.tolist()
 
 
@@ -136,7 +142,33 @@ def test_dynamics_alone_need_no_pass():
     assert one_pass(requests, iter([])) == {}
 
 
-def test_two_reductions_of_one_kind_are_refused():
-    requests = {PROBS: ROWS, Need("probs", reduce=lambda p: p.sum(1)): ROWS}
-    with pytest.raises(ValueError, match="different reductions"):
-        one_pass(requests, batches_of(ROWS, 4, {"probs": values}))
+def test_two_reductions_of_one_kind_are_two_tables_of_one_pass():
+    plain, total = PROBS, Need("probs", reduce=lambda p: p.sum(1))
+    log = []
+    requests = {plain: ROWS[:4], total: ROWS}
+    tables = one_pass(requests, batches_of(ROWS, 4, {"probs": values}, log))
+    assert [row for batch in log for row in batch] == ROWS.tolist()
+    observations = TableObservations(tables)
+    assert torch.equal(observations.of([plain]).probs(ROWS[:4]), values(ROWS[:4]))
+    assert torch.equal(observations.of([total]).probs(ROWS), values(ROWS).sum(1))
+    with pytest.raises(ValueError, match="2 forms: expected seen"):
+        observations.probs(ROWS)
+
+
+def test_of_hides_what_was_not_named():
+    with pytest.raises(KeyError, match="embeddings is not among"):
+        seen().of([PROBS]).embeddings(ROWS[1:3])
+
+
+def test_each_need_has_its_own_number_of_draws():
+    draws = torch.arange(len(ROWS) * 5 * 2.0).reshape(len(ROWS), 5, 2)
+    few, many = Need("mc_probs", draws=2), Need("mc_probs", draws=5)
+    outputs = {"mc_probs": lambda rows: draws[np.searchsorted(ROWS, rows)]}
+    tables = one_pass({few: ROWS, many: ROWS}, batches_of(ROWS, 4, outputs))
+    assert torch.equal(TableObservations(tables).of([few]).mc_probs(ROWS), draws[:, :2])
+    assert torch.equal(TableObservations(tables).of([many]).mc_probs(ROWS), draws)
+
+
+def test_all_rows_are_given_without_a_copy():
+    table = Table(ROWS, values(ROWS))
+    assert table.at(ROWS.copy()) is table.values

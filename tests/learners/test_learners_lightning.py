@@ -108,9 +108,10 @@ def test_a_fit_is_that_of_a_loop_written_by_hand(model):
 
 def test_all_fields_are_recorded_for_every_row_and_epoch():
     how = learner(epochs=4)
-    fitted = fit(how, (CORRECT, Need("dynamics", fields=("margin", "error_norm"))))
+    needs = (CORRECT, Need("dynamics", fields=("margin", "error_norm")))
+    fitted = fit(how, needs)
     rows = how.data.pool_rows
-    seen = fitted.observe({CORRECT: rows})
+    seen = fitted.observe(dict.fromkeys(needs, rows))
     correct, margin, error = (seen.dynamics(rows, f) for f in ("correct", "margin", "error_norm"))
     assert correct.shape == (4, len(rows))
     assert torch.equal(correct > 0.5, margin > 0)
@@ -247,6 +248,7 @@ def test_the_memory_estimate_is_what_is_kept(model):
     seen = fitted.observe({PROBS: rows, EMBEDDINGS: rows})
     for need, values in ((PROBS, seen.probs(rows)), (EMBEDDINGS, seen.embeddings(rows))):
         assert how.bytes_per_row(need) == values.element_size() * values.shape[1]
+        assert how.width(need.what) == values.shape[1]
     history = fitted.dynamics.values
     assert how.bytes_per_row(ALL_FIELDS) == history.element_size() * history[:, 0].numel()
     assert how.bytes_per_row(CORRECT) == 4

@@ -42,6 +42,7 @@ class World:
     candidates: np.ndarray
     labels: np.ndarray
     probs: torch.Tensor
+    mc_probs: torch.Tensor  # [n, DRAWS, labels]
     embeddings: torch.Tensor
     dynamics: torch.Tensor  # [epochs, n, fields], in the order of FIELDS
 
@@ -56,7 +57,8 @@ class World:
         return pool
 
 
-FIELDS = ("probability", "margin", "correct", "error_norm")
+FIELDS = ("probability", "margin", "correct", "error_norm", "gradient_norm")
+DRAWS = 20  # at least as many as any configured strategy asks for
 
 
 def world(seed=0, rows=53, labeled=12, candidates=37, classes=5, epochs=None):
@@ -73,6 +75,7 @@ def world(seed=0, rows=53, labeled=12, candidates=37, classes=5, epochs=None):
         candidates=np.sort(numbers[labeled : labeled + candidates]),
         labels=rng.integers(classes, size=rows),
         probs=torch.from_numpy(rng.dirichlet(np.ones(classes), rows)),
+        mc_probs=torch.from_numpy(rng.dirichlet(np.ones(classes), (rows, DRAWS))),
         embeddings=torch.from_numpy(rng.normal(size=(rows, 4))),
         dynamics=torch.from_numpy(dynamics),
     )
@@ -100,21 +103,22 @@ def observe(strategy, seen, pool, batch=7):
     """Returns what the strategy declared to need, and nothing else."""
     order = np.argsort(seen.rows)
     rows = seen.rows[order]
-    passed = {"probs": seen.probs[order], "embeddings": seen.embeddings[order]}
+    passed = {"probs": seen.probs, "mc_probs": seen.mc_probs, "embeddings": seen.embeddings}
+    passed = {what: values[order] for what, values in passed.items()}
     requests = {need: scoped(need, seen.candidates, pool) for need in strategy.needs}
     starts = range(0, len(rows), batch)
     batches = (
         (rows[i : i + batch], {what: values[i : i + batch] for what, values in passed.items()})
         for i in starts
     )
-    fields = tuple(sorted({field for need in strategy.needs for field in need.fields}))
-    history = None
-    if fields:
-        asked = next(rows for need, rows in requests.items() if need.what == "dynamics")
-        columns = [FIELDS.index(field) for field in fields]
-        at = np.searchsorted(rows, asked)
-        history = Table(asked, seen.dynamics[:, order][:, at][..., columns])
-    return TableObservations(one_pass(requests, batches), history, fields)
+    tables = one_pass(requests, batches)
+    for need, asked in requests.items():
+        if need.what == "dynamics":
+            columns = [FIELDS.index(field) for field in need.fields]
+            at = np.searchsorted(rows, asked)
+            history = seen.dynamics[: need.until_epoch, order][:, at][..., columns]
+            tables[need] = Table(asked, history, "dynamics", need.fields)
+    return TableObservations(tables)
 
 
 def select(strategy, seen, size, seed=0, pipeline=None, batch=7):

@@ -28,7 +28,7 @@ def events(history):
 
 def pick(history, rows, size, dtype=torch.uint8):
     history = torch.as_tensor(history, dtype=dtype).reshape(-1, len(rows), 1)
-    seen = TableObservations({}, Table(rows, history), ("correct",))
+    seen = TableObservations({Forgetting.needs[0]: Table(rows, history, "dynamics", ("correct",))})
     pool = Pool(int(rows.max()) + 1, rows)
     return Forgetting().select(size, rows, pool, seen, np.random.default_rng(0))
 

@@ -46,7 +46,7 @@ def test_with_two_classes_all_of_them_start_at_the_boundary_of_a_classifier(name
     rows = np.sort(rng.choice(1000, 60, replace=False))
     strategy = strategy_of(name)
     probs = torch.from_numpy(model.predict_proba(x))
-    seen = TableObservations({"probs": Table(rows, strategy.needs[0].reduce(probs))})
+    seen = TableObservations({strategy.needs[0]: Table(rows, strategy.needs[0].reduce(probs))})
     query = strategy.select(60, rows, Pool(1000, rows), seen, rng)
     nearest = np.argsort(np.abs(model.decision_function(x)))
     np.testing.assert_array_equal(query.rows, rows[nearest])
