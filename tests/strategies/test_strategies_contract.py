@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategy_worlds import CONFIGS, NAMES, observe, renumbered, select, strategy_of, world
+from strategy_worlds import CONFIGS, DRAWS, NAMES, observe, renumbered, select, strategy_of, world
 from torch.overrides import TorchFunctionMode
 
 from alframe.observations import TableObservations
@@ -128,19 +128,26 @@ def hard_worlds():
     one_hot = torch.eye(5, dtype=torch.float64)[torch.arange(len(plain.rows)) % 5]
     constant = {
         "probs": torch.full_like(plain.probs, 0.2),
+        "mc_probs": torch.full_like(plain.mc_probs, 0.2),
         "embeddings": torch.full_like(plain.embeddings, 0.1),
     }
     return {
         "duplicates": replace(
             plain,
             probs=plain.probs[copies],
+            mc_probs=plain.mc_probs[copies],
             embeddings=plain.embeddings[copies],
             dynamics=plain.dynamics[:, copies],
         ),
         "constant": replace(plain, dynamics=torch.ones_like(plain.dynamics), **constant),
         "never learned": replace(plain, dynamics=torch.zeros_like(plain.dynamics), **constant),
         "one epoch": replace(plain, dynamics=plain.dynamics[:1]),
-        "huge": replace(plain, embeddings=plain.embeddings * 1e300, probs=one_hot),
+        "huge": replace(
+            plain,
+            embeddings=plain.embeddings * 1e300,
+            probs=one_hot,
+            mc_probs=one_hot[:, None].repeat(1, DRAWS, 1),
+        ),
         "tiny": replace(plain, embeddings=plain.embeddings * 1e-300, probs=one_hot * (1 - 1e-16)),
         "float32 at its end": replace(
             plain,
@@ -151,10 +158,14 @@ def hard_worlds():
             plain,
             embeddings=plain.embeddings.half(),
             probs=plain.probs.half(),
+            mc_probs=plain.mc_probs.half(),
             dynamics=plain.dynamics.half(),
         ),
         "bfloat16": replace(
-            plain, embeddings=plain.embeddings.bfloat16(), probs=plain.probs.bfloat16()
+            plain,
+            embeddings=plain.embeddings.bfloat16(),
+            probs=plain.probs.bfloat16(),
+            mc_probs=plain.mc_probs.bfloat16(),
         ),
         "integer history": replace(plain, dynamics=(plain.dynamics > 0.5).to(torch.uint8)),
     }
@@ -175,7 +186,7 @@ def test_missing_values_are_refused_with_the_row(name):
     seen = world()
     bad = seen.candidates[20]
     at = np.flatnonzero(seen.rows == bad)[0]
-    for values in (seen.probs, seen.embeddings):
+    for values in (seen.probs, seen.embeddings, seen.mc_probs[:, 0]):
         values[at, 0] = torch.nan
     with pytest.raises(Exception, match=rf"\b{bad}\b"):
         select(strategy_of(name), seen, 5)
@@ -196,12 +207,13 @@ def test_nothing_that_it_is_given_is_changed(name, pipeline):
     strategy, seen = strategy_of(name), world()
     pool = seen.pool(pipeline)
     seen.candidates.flags.writeable = False
-    values = seen.probs.clone(), seen.embeddings.clone(), seen.dynamics.clone()
+    given = (seen.probs, seen.mc_probs, seen.embeddings, seen.dynamics)
+    values = [tensor.clone() for tensor in given]
     state = [array.copy() for array in (pool.eligible, pool.asked, pool.acquired)]
     observations = observe(strategy, seen, pool)
     strategy.select(9, seen.candidates, pool, observations, np.random.default_rng(0))
     again = strategy.select(9, seen.candidates, pool, observations, np.random.default_rng(0))
-    for before, after in zip(values, (seen.probs, seen.embeddings, seen.dynamics), strict=True):
+    for before, after in zip(values, given, strict=True):
         assert torch.equal(before, after)
     for before, after in zip(state, (pool.eligible, pool.asked, pool.acquired), strict=True):
         np.testing.assert_array_equal(before, after)
