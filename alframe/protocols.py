@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from alframe.data.dataset import Dataset
+    from alframe.limits import Limits
     from alframe.pool import Pool
     from alframe.schedule import Schedule
 
@@ -294,6 +295,7 @@ class Parts:
         candidates: Which rows are looked at.
         oracle: Who gives the labels.
         schedule: How many, when, and when to stop.
+        limits: What a selection may take.
     """
 
     data: Dataset
@@ -303,6 +305,7 @@ class Parts:
     candidates: Candidates
     oracle: Oracle
     schedule: Schedule
+    limits: Limits
     proxy: Learner | None = None
 
     @property

@@ -27,7 +27,9 @@ from alframe.protocols import State
 
 log = logging.getLogger(__name__)
 
-HARMLESS = ("run_dir", "resume", "paths", "logger", "choices", "data.root", "data.path")
+HARMLESS = (
+    "run_dir", "resume", "paths", "logger", "limits", "choices", "data.root", "data.path",
+)  # fmt: skip
 """Config keys (with all below them) that may change between a run and its resumption.
 
 Where the data lie may change, what they are may not: their fingerprint is compared.

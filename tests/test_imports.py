@@ -100,7 +100,7 @@ CORE = {
     "schedule",
     "run_dir",
     "record",
-    "memory",
+    "limits",
     "options",
     "world",
 }

@@ -113,5 +113,6 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         candidates=build(config, "candidates"),
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
+        limits=build(config, "limits"),
     )
     return parts, hardware

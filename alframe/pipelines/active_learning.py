@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any
 
 from alframe.errors import UserError
-from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
+from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
 from alframe.protocols import Parts, PipelineName, Rows, View
@@ -40,7 +41,7 @@ class ActiveLearning:
         """Refuses what cannot work, before anything is written.
 
         Returns:
-            ``observed_bytes``, the estimated size of the largest round's observations.
+            The estimates of `check_cost` for the largest round.
         """
         parts = self.parts
         check_strategy(parts, self.name)
@@ -62,10 +63,11 @@ class ActiveLearning:
             )
             parts.task.check_labels(parts.oracle.answer(initial)[1], remedy)
         if len(counts) == 1:
-            return {"observed_bytes": 0}
+            return {}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
         candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
-        return {"observed_bytes": check_memory(parts, len(candidates), counts[-1])}
+        size = max(after - before for before, after in pairwise(counts))
+        return check_cost(parts, len(candidates), counts[-1], size)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all rounds; a resumed run passes the finished stages."""

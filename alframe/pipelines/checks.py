@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from alframe.errors import UserError
-from alframe.memory import check_fits
-from alframe.protocols import Candidates, Parts, PipelineName, Scope
+from alframe.limits import estimate, operations_per_second
+from alframe.protocols import Candidates, Parts, PipelineName, Scope, Work
 
 COPIES = 3
 """Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
@@ -37,28 +37,40 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         )
 
 
-def check_memory(parts: Parts, candidates: int, labeled: int) -> int:
-    """Returns an estimate, in bytes, of what the selector's observations take at most.
+def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[str, float]:
+    """Estimates what observing and selecting take at most.
 
     Args:
         parts: The composed parts.
         candidates: Rows that are looked at in the largest round.
         labeled: Rows that are labeled by then.
+        size: Rows that are asked for in the largest round.
+
+    Returns:
+        ``observed_bytes``, ``select_bytes`` and, rough, ``select_seconds``.
 
     Raises:
-        UserError: If that is more than may be taken.
+        UserError: If that is more than the limits allow.
     """
+    selector, strategy = parts.selector, parts.strategy
     rows = {
         Scope.CANDIDATES: candidates,
         Scope.LABELED: labeled,
         Scope.POOL: candidates + labeled,
     }
-    needed = sum(
-        COPIES * rows[need.scope] * parts.selector.bytes_per_row(need)
-        for need in parts.strategy.needs
+    observed = sum(
+        COPIES * rows[need.scope] * selector.bytes_per_row(need) for need in strategy.needs
     )
-    check_fits(needed, f"strategy {type(parts.strategy).__name__} on {candidates} candidates")
-    return needed
+    widths = (selector.width("embeddings"), selector.width("probs"))
+    cost = estimate(strategy, Work(size, candidates, labeled, *widths))
+    seconds = cost.operations / operations_per_second()
+    what = f"strategy {type(strategy).__name__} on {candidates} candidates"
+    parts.limits.check(observed + cost.bytes, seconds, what)
+    return {
+        "observed_bytes": observed,
+        "select_bytes": cost.bytes,
+        "select_seconds": round(seconds, 3),
+    }
 
 
 def check_candidates(rule: Candidates, total: int, counts: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
-from alframe.pipelines.checks import check_candidates, check_memory, check_strategy
+from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Look, Outcome, Stages
 from alframe.pool import Pool
 from alframe.protocols import Parts, PipelineName, View
@@ -61,7 +61,7 @@ class CoreSet:
         """Refuses what cannot work, before anything is written.
 
         Returns:
-            ``observed_bytes``, the estimated size of the selector's observations.
+            The estimates of `check_cost`.
         """
         check_strategy(self.parts, self.name)
         data = self.parts.data
@@ -73,7 +73,7 @@ class CoreSet:
         if self.parts.oracle.free:
             labels = self.parts.oracle.answer(data.pool_rows)[1]
             self.parts.task.check_labels(labels, "change data or its splits")
-        return {"observed_bytes": check_memory(self.parts, len(candidates), labeled=0)}
+        return check_cost(self.parts, len(candidates), labeled=0, size=max(self.counts()))
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all sizes; a resumed run passes the finished stages."""

@@ -1,0 +1,91 @@
+"""What a selection would take, and a refusal before the run where that is too much."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from alframe.errors import UserError
+from alframe.options import check_range, is_number
+from alframe.protocols import Cost, Strategy, Work
+
+VECTORS = 16
+"""Numbers for each row that a strategy without an estimate of its own is taken to keep."""
+
+
+def available_bytes() -> int:
+    """Returns the host memory that can be taken without swapping, in bytes."""
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def estimate(strategy: Strategy, work: Work) -> Cost:
+    """Returns what a strategy says that it takes, or the linear default."""
+    own: Callable[[Work], Cost] | None = getattr(strategy, "cost", None)
+    if own is not None:
+        return own(work)
+    values = work.rows * (work.width + work.outputs)
+    return Cost(8 * (values + VECTORS * work.rows), float(values))
+
+
+@cache
+def operations_per_second() -> float:
+    """Returns a rough rate of multiply-adds, from a product of two small matrices."""
+    matrix = np.ones((384, 384), dtype=np.float32)
+    _ = matrix @ matrix  # starts the threads
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        _ = matrix @ matrix
+        seconds.append(time.perf_counter() - start)
+    # A product of large matrices is the best case: most selections are bound by memory.
+    return 0.25 * float(matrix.shape[0]) ** 3 / max(min(seconds), 1e-9)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a selection may take.
+
+    Attributes:
+        memory: Share of the memory that is free when the run starts.
+        seconds: Of one selection on the host, by a rough estimate; None = any.
+    """
+
+    memory: float = 0.8
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range("limits.memory", self.memory, 0, 1)
+        if self.seconds is not None and not (is_number(self.seconds) and self.seconds > 0):
+            raise UserError(f"limits.seconds={self.seconds}: expected null or seconds above 0.")
+
+    def check(self, needed: int, seconds: float, what: str) -> None:
+        """Raises `UserError` if that much memory, or time, is more than allowed.
+
+        Args:
+            needed: Bytes.
+            seconds: Of the selection, by estimate.
+            what: The selection in words, for the message.
+        """
+        free = available_bytes()
+        if needed > self.memory * free:
+            raise UserError(
+                f"{what} would take {needed / 2**30:.1f} GiB: expected at most {self.memory:.0%} "
+                f"(limits.memory) of the {free / 2**30:.1f} GiB that are free; choose "
+                "candidates=random_subset, a smaller data.subset or another strategy"
+            )
+        if self.seconds is not None and seconds > self.seconds:
+            raise UserError(
+                f"{what} would take about {seconds:.0f} seconds: expected at most limits.seconds="
+                f"{self.seconds:g}; choose candidates=random_subset or another strategy"
+            )
