@@ -12,6 +12,9 @@ from torch import Tensor
 from alframe.errors import UserError
 from alframe.protocols import Need, Rows, Scope
 
+CHECKED = 2**16
+"""Rows whose values are checked at a time."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -34,9 +37,11 @@ class Table:
 
     def __post_init__(self) -> None:
         per_row = self.values.transpose(0, 1) if self.fields else self.values
-        finite = torch.isfinite(per_row)
-        finite = finite.flatten(1).all(1) if finite.ndim > 1 else finite
-        bad = self.rows[~finite.cpu().numpy()]
+        marks = []
+        for start in range(0, len(per_row), CHECKED):  # the values may be most of the memory
+            finite = torch.isfinite(per_row[start : start + CHECKED])
+            marks.append(finite.flatten(1).all(1) if finite.ndim > 1 else finite)
+        bad = self.rows[~torch.cat(marks).cpu().numpy()] if marks else self.rows
         if len(bad):
             raise UserError(
                 f"the selector's {self.what} hold NaN or infinity in {len(bad)} rows, first in "

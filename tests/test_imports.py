@@ -102,6 +102,7 @@ CORE = {
     "record",
     "limits",
     "options",
+    "selection",
     "world",
 }
 MAY_IMPORT = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -11,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from alframe.cli.mistakes import nearest
-from alframe.errors import UserError
+from alframe.errors import UserError, placed
 from alframe.protocols import Parts
 
 Node = Mapping[str, Any]
@@ -81,19 +80,11 @@ def _mistake(error: Exception, key: str) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            return _placed(cause, key)
+            return placed(cause, key) if key in ("target", "proxy") else cause
         if isinstance(cause, TypeError | ValueError):
             return UserError(f"{key} cannot be built from these values: {cause}")
         cause = cause.__cause__
     return None
-
-
-def _placed(mistake: UserError, key: str) -> UserError:
-    """Completes a key in a learner's message: it does not know if it is the target or the proxy."""
-    if key not in ("target", "proxy"):
-        return mistake
-    begins_with_a_key = re.match(r"[a-z_.]+=", str(mistake))
-    return UserError(f"{key}.{mistake}" if begins_with_a_key else f"{key}: {mistake}")
 
 
 def build_parts(config: Node) -> tuple[Parts, Any]:

@@ -28,6 +28,7 @@ from alframe.protocols import (
 from alframe.record import Record
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
+from alframe.selection import check_query, scoped
 
 log = logging.getLogger(__name__)
 
@@ -248,30 +249,3 @@ class _Nothing:
 
     def __getattr__(self, name: str) -> Any:
         raise KeyError(f"{name} is not among the strategy's needs")
-
-
-def scoped(need: Need, candidates: Rows, pool: Pool) -> Rows:
-    """Returns the rows of a need's scope."""
-    if need.scope is Scope.CANDIDATES:
-        return candidates
-    if need.scope is Scope.LABELED:
-        return pool.labeled
-    return np.union1d(candidates, pool.labeled)
-
-
-def check_query(query: Query, size: int, candidates: Rows) -> None:
-    """Raises ValueError unless the query has ``size`` distinct candidate rows, best first."""
-    rows = query.rows
-    if len(rows) != size or len(np.unique(rows)) != size or not np.isin(rows, candidates).all():
-        raise ValueError(
-            f"the strategy returned {len(rows)} rows, {len(np.unique(rows))} distinct: expected "
-            f"{size} distinct rows of the {len(candidates)} candidates"
-        )
-    scores = query.scores
-    if scores is not None and len(scores) != size:
-        raise ValueError(f"the strategy returned {len(scores)} scores for {size} rows")
-    if scores is not None and (np.isnan(scores).any() or (scores[:-1] < scores[1:]).any()):
-        raise ValueError("the strategy's scores do not fall: expected the best row first")
-    weights = query.weights
-    if weights is not None and (len(weights) != size or not (weights > 0).all()):
-        raise ValueError("the strategy's weights are not one positive number for each row")

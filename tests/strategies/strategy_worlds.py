@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from alframe.cli.build import build
 from alframe.observations import Table, TableObservations, one_pass
-from alframe.pipelines.stages import scoped
+from alframe.selection import scoped
 from alframe.pool import Pool
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -15,7 +15,7 @@ from strategy_worlds import CONFIGS, DRAWS, NAMES, observe, renumbered, select, 
 from torch.overrides import TorchFunctionMode
 
 from alframe.observations import TableObservations
-from alframe.pipelines.stages import check_query
+from alframe.selection import check_query
 from alframe.protocols import Need
 
 PAIRS = [(name, pipeline) for name in NAMES for pipeline in sorted(strategy_of(name).pipelines)]

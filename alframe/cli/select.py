@@ -1,0 +1,166 @@
+"""``alframe-select EMBEDDINGS --strategy kcenter --size 1000 --out rows.csv``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alframe.errors import UserError
+
+if TYPE_CHECKING:
+    from alframe.protocols import Query, Strategy
+    from alframe.selection import Arrays
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Selects rows of arrays in files; returns the exit code.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        0, or 2 after a mistake of the user, with one sentence on stderr and nothing written.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _check_out(arguments.out)
+        strategy = _strategy(arguments.strategy, arguments.overrides, arguments.config_dir)
+        arrays = _arrays(arguments)
+        query = _select(strategy, arrays, arguments)
+        _write(query, arguments.out)
+    except (UserError, ValueError) as error:
+        sys.stderr.write(f"alframe-select: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="alframe-select",
+        description="Lets any strategy pick rows from arrays in files: .npy (memory-mapped), .npz, "
+        ".parquet, .safetensors. FILE:NAME takes one of several arrays.",
+    )
+    parser.add_argument("embeddings", nargs="?", metavar="EMBEDDINGS", help="[n, d]")
+    parser.add_argument("--strategy", default="kcenter", help="as in configs/strategy")
+    parser.add_argument("--size", type=int, required=True, help="rows to pick")
+    parser.add_argument("--out", type=Path, help=".csv, .parquet or .npy (default: stdout, CSV)")
+    parser.add_argument("--probs", metavar="FILE", help="class probabilities [n, classes]")
+    parser.add_argument("--mc-probs", metavar="FILE", help="of each draw [n, draws, classes]")
+    parser.add_argument(
+        "--dynamics", metavar="FILE", help="recorded history: an array [epochs, n] for each field"
+    )
+    parser.add_argument("--labeled", metavar="FILE", help="row numbers that are labeled already")
+    parser.add_argument("--labels", metavar="FILE", help="one label for each row [n]")
+    parser.add_argument("--seed", type=int, default=0, help="of stochastic strategies (default: 0)")
+    parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
+    parser.add_argument(
+        "--memory", type=float, default=0.8, help="share of the free memory (default: %(default)s)"
+    )
+    parser.add_argument("--config-dir", type=Path, help="a folder with strategies of your own")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="strategy.KEY=VALUE", help="options of the strategy"
+    )
+    return parser
+
+
+def _strategy(name: str, overrides: Sequence[str], folder: Path | None) -> Strategy:
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from alframe.cli.build import build
+    from alframe.cli.compose import CONFIGS, compose
+    from alframe.cli.mistakes import explain
+
+    folders = [] if folder is None else [folder]
+    words = [f"strategy={name}", *overrides]
+    try:
+        config = compose(words, folders)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, words, [CONFIGS, *folders]) from error
+    node = OmegaConf.to_container(config.strategy, resolve=True)
+    strategy: Strategy = build({"strategy": node}, "strategy")
+    return strategy
+
+
+def _arrays(arguments: argparse.Namespace) -> Arrays:
+    from alframe.cli.array_files import read_array, read_labels, read_rows, read_tensors
+    from alframe.selection import Arrays
+
+    given: dict[str, Any] = {}
+    for key, flag, axes in (
+        ("embeddings", "EMBEDDINGS", 2),
+        ("probs", "--probs", 2),
+        ("mc_probs", "--mc-probs", 3),
+    ):
+        name = getattr(arguments, key)
+        if name is not None:
+            given[key] = read_array(name, flag, axes, key).to(arguments.device)
+    counts = {key: len(values) for key, values in given.items()}
+    if arguments.dynamics is not None:
+        history = read_tensors(arguments.dynamics, "--dynamics")
+        given["dynamics"] = {key: values.to(arguments.device) for key, values in history.items()}
+        counts |= {f"dynamics {key}": values.shape[-1] for key, values in history.items()}
+    if not counts:
+        raise UserError("expected a file of embeddings, or --probs, --mc-probs or --dynamics")
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{key} of {rows} rows" for key, rows in counts.items())
+        raise UserError(f"expected arrays of the same rows, got {said}")
+    rows = next(iter(counts.values()))
+    if arguments.labeled is not None:
+        given["labeled"] = read_rows(arguments.labeled, "--labeled", rows)
+    if arguments.labels is not None:
+        given["labels"] = read_labels(arguments.labels, "--labels", rows)
+    return Arrays(rows, **given)
+
+
+def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -> Query:
+    from alframe.limits import Limits, estimate, operations_per_second
+    from alframe.selection import check_selection, select_rows
+
+    check_selection(strategy, arguments.size, arrays)
+    cost = estimate(strategy, arrays.work(arguments.size))
+    seconds = cost.operations / operations_per_second()
+    what = f"strategy {arguments.strategy}"
+    Limits(arguments.memory).check(cost.bytes, seconds, what)
+    sys.stderr.write(
+        f"alframe-select: {arguments.strategy} picks {arguments.size} of "
+        f"{arrays.rows - len(arrays.labeled)} rows: at most {cost.bytes / 2**20:.0f} MiB beside "
+        f"the arrays, roughly {seconds:.1f} s\n"
+    )
+    start = time.perf_counter()
+    query = select_rows(strategy, arguments.size, arrays, np.random.default_rng(arguments.seed))
+    sys.stderr.write(f"alframe-select: done in {time.perf_counter() - start:.2f} s\n")
+    return query
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and out.suffix not in (".csv", ".parquet", ".npy"):
+        raise UserError(f"--out={out}: expected a name that ends with .csv, .parquet or .npy")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UserError(f"--out={out}: expected a folder at {out.absolute().parent}")
+
+
+def _write(query: Query, out: Path | None) -> None:
+    import pandas as pd
+
+    columns = {"row": query.rows, "rank": np.arange(len(query.rows))}
+    if query.scores is not None:
+        columns["score"] = query.scores
+    if query.weights is not None:
+        columns["weight"] = query.weights
+    table = pd.DataFrame(columns)
+    if out is None:
+        table.to_csv(sys.stdout, index=False)
+    elif out.suffix == ".npy":
+        np.save(out, query.rows)
+    elif out.suffix == ".parquet":
+        table.to_parquet(out, index=False, write_page_checksum=True)
+    else:
+        table.to_csv(out, index=False)
