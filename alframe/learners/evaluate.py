@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from alframe.data.dataset import Dataset
 from alframe.data.device import Preparer
+from alframe.learners.dropout import ConsistentDropout
 from alframe.models.embedding import logits_and_embedding
 from alframe.progress import bar
 from alframe.protocols import Array, Rows
@@ -48,11 +49,21 @@ def forward(
 
 
 def observed(
-    model: nn.Module, data: Dataset, rows: Rows, task: Classification, device: torch.device
+    model: nn.Module,
+    data: Dataset,
+    rows: Rows,
+    task: Classification,
+    device: torch.device,
+    dropout: ConsistentDropout | None = None,
 ) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
-    """Yields what a strategy may see of training rows, by batch."""
-    for batch, logits, embedding in forward(model, data.inputs, rows, Preparer(data, device)):
-        yield batch, {"probs": task.probs(logits), "embeddings": embedding.float()}
+    """Yields what a strategy may see of training rows, by batch; ``mc_probs`` with dropout."""
+    prepare = Preparer(data, device)
+    for batch, logits, embedding in forward(model, data.inputs, rows, prepare):
+        outputs = {"probs": task.probs(logits), "embeddings": embedding.float()}
+        if dropout is not None:
+            raw = torch.from_numpy(data.inputs[batch]).to(device)  # a model may change its inputs
+            outputs["mc_probs"] = task.probs(dropout.logits(prepare(raw)))
+        yield batch, outputs
 
 
 def evaluate(

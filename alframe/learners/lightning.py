@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from alframe.data.dataset import Dataset
 from alframe.data.device import DeviceLoader, Preparer
 from alframe.errors import UserError
+from alframe.learners.dropout import ConsistentDropout, dropping_layers
 from alframe.learners.dynamics import Recorder
 from alframe.learners.evaluate import Split, evaluate, forward, observed
 from alframe.learners.hardware import Hardware
@@ -39,6 +40,9 @@ class LightningLearner:
         model: Called with ``num_classes`` and ``input_shape``, returns a module.
         recipe: Optimizer, schedule, epochs, augmentation.
         hardware: Device and precision.
+
+    Attributes:
+        records: Also ``mc_probs`` where the model has dropout layers, see `ConsistentDropout`.
     """
 
     records = frozenset({"probs", "embeddings", "dynamics"})
@@ -101,7 +105,7 @@ class LightningLearner:
             )
             self._train(module, loader, keeper, workspace, epochs)
         model.to(device)
-        fitted = LightningFitted(self, model, keeper.seconds)
+        fitted = LightningFitted(self, model, keeper.seconds, seed)
         point = {"epoch": keeper.epochs, "seconds": keeper.seconds, "split": "test"}
         error = self.task.error(fitted.evaluate("test"))
         fitted.curve = [*keeper.curve, {**point, "error": error}]
@@ -123,7 +127,9 @@ class LightningLearner:
             if key.startswith(WEIGHT)
         }
         model.load_state_dict(weights)
-        fitted = LightningFitted(self, model.to(self.hardware.device), state["seconds"])
+        model.to(self.hardware.device)
+        seed = state.get("seed", 0)  # version 0.1.0 kept none, and drew none
+        fitted = LightningFitted(self, model, state["seconds"], seed)
         fitted.curve, fitted.metrics = state["curve"], state["metrics"]
         if state["fields"]:
             history = torch.from_numpy(state["dynamics"])
@@ -146,9 +152,14 @@ class LightningLearner:
         return 4 * self.width(need.what)
 
     def _try_model(self) -> int:
-        """Builds the model, looks at one row with it, and returns the embedding's width."""
+        """Builds the model, looks at one row with it, and returns the embedding's width.
+
+        Also notes whether Monte-Carlo draws of it differ.
+        """
         with torch.random.fork_rng():
             model = self.build()
+        if dropping_layers(model):
+            self.records |= {"mc_probs"}
         prepare = Preparer(self.data, torch.device("cpu"))
         try:
             _, logits, embedding = next(forward(model, self.data.inputs, np.arange(1), prepare))
@@ -208,6 +219,7 @@ class LightningFitted:
         learner: Who trained it.
         model: The network, on the learner's device.
         seconds: Wall-clock of the training steps, over all parts of an interrupted fit.
+        seed: Of the fit; Monte-Carlo draws are a function of it.
         curve: Points of the fit's own curve, for display.
         dynamics: Recorded history [epochs, rows, fields], or None.
         metrics: By split, as far as they were measured.
@@ -216,6 +228,7 @@ class LightningFitted:
     learner: LightningLearner
     model: nn.Module
     seconds: float
+    seed: int
     curve: list[dict[str, Any]] = field(default_factory=list)
     dynamics: Table | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -224,7 +237,9 @@ class LightningFitted:
         """See `alframe.protocols.Fitted.observe`."""
         of = self.learner
         rows = passed_over(requests)
-        batches = observed(self.model, of.data, rows, of.task, of.hardware.device)
+        draws = max((n.draws for n in requests if n.what == "mc_probs"), default=0)
+        dropout = ConsistentDropout(self.model, self.seed, draws) if draws else None
+        batches = observed(self.model, of.data, rows, of.task, of.hardware.device, dropout)
         tables = one_pass(requests, batches)
         if self.dynamics is not None:
             tables |= {need: self.dynamics for need in requests if need.what == "dynamics"}
@@ -245,6 +260,7 @@ class LightningFitted:
         }
         state: State = {
             "seconds": self.seconds,
+            "seed": self.seed,
             "curve": self.curve,
             "metrics": self.metrics,
             "fields": [] if self.dynamics is None else list(self.dynamics.fields),

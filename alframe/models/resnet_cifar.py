@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from alframe.errors import UserError
+from alframe.models.dropout import dropout_layers
 from alframe.models.shapes import image_channels
 
 _BLOCKS_PER_STAGE = {8: 1, 20: 3, 56: 9, 110: 18, 164: 18}
@@ -28,16 +29,23 @@ class ResNetCifar(nn.Module):
     Selection via Proxy does.
     """
 
-    def __init__(self, num_classes: int, input_shape: tuple[int, ...], depth: int = 20) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: tuple[int, ...],
+        depth: int = 20,
+        dropout: float = 0.0,
+    ) -> None:
         """Builds the network.
 
         Args:
             num_classes: Number of logits.
             input_shape: Shape of one row: (height, width, channels).
             depth: 8, 20, 56 or 110 (basic blocks), or 164 (bottlenecks).
+            dropout: Probability of an embedding's value to be dropped, before the last layer.
 
         Raises:
-            UserError: For another depth, or rows that are not images.
+            UserError: For another depth, rows that are not images, or a dropout outside [0, 1).
         """
         super().__init__()
         if depth not in _BLOCKS_PER_STAGE:
@@ -54,6 +62,7 @@ class ResNetCifar(nn.Module):
                 layers.append(block)
                 channels = block.out_channels
         layers += [*_bn_relu(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        layers += dropout_layers(dropout)
         self.embed = nn.Sequential(*layers)
         self.head = nn.Linear(channels, num_classes)
         for module in self.modules():

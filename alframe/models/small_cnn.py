@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from alframe.models.dropout import dropout_layers
 from alframe.models.shapes import image_channels
 
 
@@ -14,16 +15,23 @@ class SmallCNN(nn.Module):
     ``4 * width`` wide. About 24,000 parameters at width 16.
     """
 
-    def __init__(self, num_classes: int, input_shape: tuple[int, ...], width: int = 16) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: tuple[int, ...],
+        width: int = 16,
+        dropout: float = 0.0,
+    ) -> None:
         """Builds the network.
 
         Args:
             num_classes: Number of logits.
             input_shape: Shape of one row: (height, width, channels).
             width: Filters of the first convolution.
+            dropout: Probability of an embedding's value to be dropped, before the last layer.
 
         Raises:
-            UserError: For rows that are not images.
+            UserError: For rows that are not images, or a dropout outside [0, 1).
         """
         super().__init__()
         self.embed = nn.Sequential(
@@ -32,6 +40,7 @@ class SmallCNN(nn.Module):
             *_conv_bn_relu(2 * width, 4 * width, stride=2),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
+            *dropout_layers(dropout),
         )
         self.head = nn.Linear(4 * width, num_classes)
 

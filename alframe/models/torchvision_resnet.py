@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from alframe.errors import UserError
+from alframe.models.dropout import dropout_layers
 from alframe.models.shapes import image_channels
 
 _DEPTHS = (18, 34, 50, 101, 152)
@@ -24,6 +25,7 @@ class TorchvisionResNet(nn.Module):
         input_shape: tuple[int, ...],
         depth: int = 18,
         small_images: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         """Builds the network.
 
@@ -32,9 +34,10 @@ class TorchvisionResNet(nn.Module):
             input_shape: Shape of one row: (height, width, channels).
             depth: 18, 34, 50, 101 or 152.
             small_images: Keep the resolution in the stem, for images of about 32x32.
+            dropout: Probability of an embedding's value to be dropped, before the last layer.
 
         Raises:
-            UserError: For another depth, or rows that are not images.
+            UserError: For another depth, rows that are not images, or a dropout outside [0, 1).
         """
         from torchvision import models  # slow to import, and needed by few runs
 
@@ -52,7 +55,7 @@ class TorchvisionResNet(nn.Module):
         elif channels != body.conv1.in_channels:
             body.conv1 = _stem(channels, kernel=7, stride=2)
         self.head: nn.Linear = body.fc
-        body.fc = nn.Identity()
+        body.fc = nn.Sequential(*dropout_layers(dropout))  # nothing but the dropout, if any
         self.embed: nn.Module = body
 
     def forward(self, inputs: Tensor) -> Tensor:

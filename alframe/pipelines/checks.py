@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from alframe.errors import UserError
+from alframe.errors import UserError, placed
 from alframe.limits import estimate, operations_per_second
-from alframe.protocols import Candidates, Parts, PipelineName, Scope, Work
+from alframe.protocols import Candidates, Need, Parts, PipelineName, Scope, Work
 
 COPIES = 3
 """Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
@@ -30,11 +30,28 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         )
     missing = sorted({need.what for need in strategy.needs} - parts.selector.records)
     if missing:
-        key = "target" if parts.proxy is None else "proxy"
+        key = selector_key(parts)
+        remedy = f"change strategy or learner@{key}"
+        if "mc_probs" in missing:
+            drops = f"a network with dropout ({key}.model.dropout=0.2)"
+            remedy = f"choose {drops}, learner@{key}=ensemble or another strategy"
         raise UserError(
             f"strategy {name} needs {' and '.join(missing)}, which {type(parts.selector).__name__} "
-            f"does not give; change strategy or learner@{key}"
+            f"does not give; {remedy}"
         )
+
+
+def selector_key(parts: Parts) -> str:
+    """Returns the config key of the learner that the strategy listens to."""
+    return "target" if parts.proxy is None else "proxy"
+
+
+def bytes_per_row(parts: Parts, need: Need) -> int:
+    """Returns what observing one row takes; a mistake names the key that it is about."""
+    try:
+        return parts.selector.bytes_per_row(need)
+    except UserError as mistake:
+        raise placed(mistake, selector_key(parts)) from mistake
 
 
 def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[str, float]:
@@ -59,7 +76,7 @@ def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[s
         Scope.POOL: candidates + labeled,
     }
     observed = sum(
-        COPIES * rows[need.scope] * selector.bytes_per_row(need) for need in strategy.needs
+        COPIES * rows[need.scope] * bytes_per_row(parts, need) for need in strategy.needs
     )
     widths = (selector.width("embeddings"), selector.width("probs"))
     cost = estimate(strategy, Work(size, candidates, labeled, *widths))
