@@ -102,6 +102,7 @@ CORE = {
     "record",
     "limits",
     "options",
+    "histories",
     "selection",
     "world",
 }
@@ -113,7 +114,7 @@ MAY_IMPORT = {
     "strategies": (
         [
             f"alframe.{n}"
-            for n in ("protocols", "pool", "functional", "neighbors", "errors", "options")
+            for n in ("protocols", "pool", "functional", "neighbors", "errors", "options", "limits")
         ]
         + ["alframe.strategies"],
         ["numpy", "torch", "scipy"],

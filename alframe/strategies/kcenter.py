@@ -6,15 +6,18 @@ import numpy as np
 
 from alframe.functional import kcenter_greedy
 from alframe.pool import Pool
-from alframe.protocols import Need, Observations, PipelineName, Query, Rows, Scope
+from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Scope, Work
 
 
 class KCenter:
     """Picks, again and again, the candidate farthest from all labeled and picked rows.
 
-    Needs the embeddings of candidates and labeled rows; O(observed rows) memory besides them, one
-    pass over them for each pick. A row's score is the covering radius before it was picked (in
-    units of the embedding), infinite for the first pick where nothing is labeled.
+    A row's score is the covering radius before it was picked (in units of the embedding), infinite
+    for the first pick where nothing is labeled; that pick is the row closest to the mean.
+
+    Needs: embeddings of candidates and labeled rows.
+    Cost: time O((n + m) d k) at most, far less where rows are spread unevenly; memory O(n + m)
+    beyond the observations (n candidates, m labeled, d width, k picks).
 
     Source: Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
     Approach" (ICLR 2018), algorithm 1; arXiv:1708.00489.
@@ -41,3 +44,10 @@ class KCenter:
         centers = np.searchsorted(rows, pool.labeled)
         picks, radii = kcenter_greedy(seen.embeddings(rows), size, centers)
         return Query(rows[picks.cpu().numpy()], radii.cpu().numpy())
+
+    def cost(self, work: Work) -> Cost:
+        """See `alframe.protocols.Strategy`."""
+        # The embeddings once more, where candidates and labeled rows are not all rows; 12 numbers
+        # for each row; and the blocks.
+        memory = work.rows * (8 * work.width + 96) + 2**26
+        return Cost(memory, float(work.rows) * work.width * (work.size + work.labeled))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from alframe.pool import Pool
-from alframe.protocols import Need, Observations, PipelineName, Query, Rows
+from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Work
 
 
 class Random:
     """Draws rows uniformly, without replacement: the baseline of every comparison.
 
-    Needs no model; time and memory O(candidates).
+    Needs: nothing, no model.
+    Cost: time O(n), memory O(n) (n candidates).
     """
 
     needs: tuple[Need, ...] = ()
@@ -28,3 +29,7 @@ class Random:
     ) -> Query:
         """See `alframe.protocols.Strategy.select`."""
         return Query(rng.choice(candidates, size, replace=False))
+
+    def cost(self, work: Work) -> Cost:
+        """See `alframe.protocols.Strategy`."""
+        return Cost(16 * work.candidates, float(work.candidates))

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 
 from alframe.cli.build import build
 from alframe.observations import Table, TableObservations, one_pass
-from alframe.selection import scoped
 from alframe.pool import Pool
+from alframe.selection import scoped
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "strategy").glob("*.yaml"))
@@ -87,11 +87,13 @@ def _distinct_histories(forgotten, epochs):
     return (epochs % 2 == 0) & (epochs // 2 < forgotten) | (epochs >= 2 * forgotten + 1)
 
 
-def renumbered(before, seed=1):
+def renumbered(before, seed=1, same_order=False):
     """Returns the same rows under other numbers, and the new number of each old one."""
-    numbers = np.random.default_rng(seed).permutation(before.num_rows)
+    numbers = np.random.default_rng(seed).permutation(2 * before.num_rows)[: before.num_rows]
+    numbers = np.sort(numbers) if same_order else numbers
     after = replace(
         before,
+        num_rows=2 * before.num_rows,
         rows=numbers[before.rows],
         labeled=np.sort(numbers[before.labeled]),
         candidates=np.sort(numbers[before.candidates]),

@@ -1,0 +1,249 @@
+"""How well the picks of facility location cover the points: the state of its greedy algorithm.
+
+Both kinds answer the same questions: the exact gain of candidates, and what changes with a pick.
+``DenseCover`` computes similarities when it needs them. ``SparseCover`` keeps those that can still
+matter, once they are few: a point's cover only rises, so a candidate that is not above it now
+never will be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from alframe.functional.similarity import PointSet
+
+_ROWS, _LEVELS_CPU, _LEVELS_GPU = 1024, 2**19, 2**26  # of one block of levels; 2 MB stay in cache
+# Sums of up to 1024 float32 levels are off by less (torch adds in a tree), relative.
+_SUMS = 2.0**-17
+_SAMPLE = 128  # points of which the candidates that may still matter are counted
+_PAIRS, _PAIRS_PER_POINT = 2**20, 128  # how many pairs are few: they take 12 bytes each
+_NOISE = 1e-14  # of float64, relative to the covers that a gain is summed from
+
+
+class SparseCover:
+    """Covers where each candidate j can raise only a few points: rows[starts[j] : starts[j + 1]].
+
+    Args:
+        starts: int64 [n + 1].
+        rows: Which points [pairs], int32 or int64.
+        values: Their similarities to the candidate [pairs], float64.
+        cover: Largest similarity of each point to a pick [n], float64; changed in place.
+        weights: Of each point in the sum [n], float64, or None for ones.
+    """
+
+    def __init__(
+        self, starts: Tensor, rows: Tensor, values: Tensor, cover: Tensor, weights: Tensor | None
+    ) -> None:
+        self._starts, self._rows, self._values = starts, rows, values
+        self.cover, self.weights = cover, weights
+
+    def gains(self, candidates: Tensor) -> Tensor:
+        """Returns how much each candidate [b] would raise the weighted sum of covers, float64."""
+        pairs, lengths = self._pairs(candidates)
+        rows = self._rows.index_select(0, pairs)
+        raised = self._values.index_select(0, pairs).sub_(self.cover.index_select(0, rows))
+        raised.clamp_(min=0)
+        if self.weights is not None:
+            raised.mul_(self.weights.index_select(0, rows))
+        return torch.segment_reduce(raised, "sum", lengths=lengths, initial=0, unsafe=True)
+
+    def all_gains(self) -> Tensor:
+        """Returns the gains [n] of all candidates."""
+        everyone = torch.arange(len(self._starts) - 1, device=self.cover.device)
+        return torch.cat([self.gains(part) for part in everyone.split(_ROWS)])
+
+    def add(self, row: int, bounds: Tensor | None = None) -> None:  # noqa: ARG002
+        """Makes one candidate a pick; bounds of gains are as good as before."""
+        pairs = slice(int(self._starts[row]), int(self._starts[row + 1]))
+        rows = self._rows[pairs].long()
+        self.cover[rows] = torch.maximum(self.cover[rows], self._values[pairs])
+
+    def noise(self) -> float:
+        """Returns by how much rounding may change a gain."""
+        return _noise(self.cover, self.weights)
+
+    def _pairs(self, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        first = self._starts.index_select(0, candidates)
+        lengths = self._starts.index_select(0, candidates + 1) - first
+        ends = lengths.cumsum(0)
+        offsets = (first - ends + lengths).repeat_interleave(lengths)
+        return offsets.add_(torch.arange(len(offsets), device=offsets.device)), lengths
+
+
+class DenseCover:
+    """Covers where any candidate may raise any point.
+
+    Beside exact gains it keeps, for the greedy algorithm, an upper bound of each candidate's gain:
+    after each pick, all bounds are lowered by what was lost in the points whose cover rose.
+
+    Args:
+        points: Candidates, and points to be covered.
+        cover: Largest similarity of each point to a pick [n], float64; changed in place.
+        weights: Of each point in the sum [n], float64, or None for ones.
+    """
+
+    def __init__(self, points: PointSet, cover: Tensor, weights: Tensor | None) -> None:
+        self._points, self.cover, self.weights = points, cover, weights
+        self._caution, self._changes = 1, 0
+        # What no similarity is above. A cover that is there, but for rounding, is complete.
+        self._top = torch.zeros_like(cover)
+        if not points.is_distance:
+            self._top[points.lengths > 0] = 1 - 2.0**-50
+
+    def gains(self, candidates: Tensor) -> Tensor:
+        """Returns how much each candidate [b] would raise the weighted sum of covers, float64."""
+        theirs = self._points.values(candidates)
+        total = torch.zeros(len(candidates), dtype=torch.float64, device=self.cover.device)
+        for rows in self._open().split(self._points.chunk_rows(len(candidates))):
+            raised = self._points.block(self._points.values(rows), theirs)
+            raised.sub_(self.cover[rows, None]).clamp_(min=0)
+            total += raised.sum(0) if self.weights is None else self.weights[rows] @ raised
+        return total
+
+    def add(self, row: int, bounds: Tensor) -> None:
+        """Makes one candidate a pick, and lowers the bounds [n] of all gains."""
+        before = self.cover.clone()
+        pick = self._points.values(slice(row, row + 1))
+        for rows in self._points.slices():
+            values = self._points.block(self._points.values(rows), pick)[:, 0]
+            torch.maximum(self.cover[rows], values, out=self.cover[rows])
+        changed = (self.cover > before).nonzero().flatten()
+        self._changes += len(changed)
+        if 2 * len(changed) > len(self._open()):
+            self.bound(bounds)
+        else:
+            lost = self._sums(changed, before[changed], self.cover[changed], -1)
+            bounds.sub_(lost.mul_(1 - _SUMS))
+
+    def bound(self, bounds: Tensor) -> None:
+        """Lowers the bounds [n] to at most what all points can still gain."""
+        rows = self._open()
+        top = torch.full_like(self.cover, 0 if self._points.is_distance else torch.inf)
+        gains = self._sums(rows, self.cover[rows], top[rows], 1).mul_(1 + _SUMS)
+        torch.minimum(bounds, gains, out=bounds)
+
+    def noise(self) -> float:
+        """Returns by how much rounding may change a gain."""
+        return _noise(self.cover, self.weights)
+
+    def sparse(self) -> SparseCover | None:
+        """Returns the same with the pairs kept that still matter, or None where they are many."""
+        if self._changes < 0:
+            return None
+        self._changes = -8 * _SAMPLE  # looking costs an eighth of lowering bounds
+        rows, limit = self._open(), max(_PAIRS, _PAIRS_PER_POINT * self._points.n)
+        sample = rows[:: max(1, len(rows) // _SAMPLE)]
+        above = self._levels(sample, 1, self._limits(sample))
+        seen = sum(int((levels > 0).sum()) for _, _, levels in above)
+        if seen * len(rows) * self._caution > limit * max(1, len(sample)):
+            return None
+        found = self._sparse(rows, 2 * limit)
+        if found is None:  # the sample was far off: the next try waits until it is twice as clear
+            self._caution *= 2
+        return found
+
+    def _sparse(self, rows: Tensor, limit: int) -> SparseCover | None:
+        pieces, count = [], 0
+        counts = torch.zeros(len(self.cover) + 1, dtype=torch.int64, device=self.cover.device)
+        for candidates, near in self._near(rows):
+            found = [self._values(candidates.start, rows, *pairs) for pairs in near]
+            mine, theirs, values = (torch.cat(part) for part in zip(*found, strict=True))
+            order = mine.argsort(stable=True)  # within a candidate, rows ascend already
+            pieces.append((theirs[order].int(), values[order]))
+            counts[1:][candidates] = torch.bincount(mine, minlength=counts[1:][candidates].numel())
+            count += len(mine)
+            if count > limit:
+                return None
+        kept = [torch.cat(part) for part in zip(*pieces, strict=True)]
+        return SparseCover(counts.cumsum(0), kept[0], kept[1], self.cover, self.weights)
+
+    def _values(
+        self, start: int, rows: Tensor, mine: Tensor, theirs: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keeps the pairs whose values are above the covers: candidates, points, values."""
+        points, at, kept = self._points, rows[theirs], []
+        step = points.chunk_rows()
+        for i, j in zip((mine + start).split(step), at.split(step), strict=True):
+            kept.append(points.pairs(points.values(i), points.values(j)))
+        values = torch.cat(kept)
+        above = values > self.cover[at]
+        return mine[above], at[above], values[above]
+
+    def _near(self, rows: Tensor) -> Iterator[tuple[slice, list[tuple[Tensor, Tensor]]]]:
+        """Yields slices of candidates, and pairs of (candidate in it, position in ``rows``).
+
+        All pairs whose similarity is above the point's cover are among them.
+        """
+        near: list[tuple[Tensor, Tensor]] = []
+        for candidates, part, levels in self._levels(rows, 1, self._limits(rows)):
+            mine, theirs = (levels > 0).nonzero(as_tuple=True)
+            near.append((mine, theirs + part.start))
+            if part.stop == len(rows):
+                yield candidates, near
+                near = []
+
+    def _sums(self, rows: Tensor, low: Tensor, high: Tensor, side: int) -> Tensor:
+        """Returns, for each candidate [n], the sum over rows of what lies between low and high.
+
+        That is 0 for rows to which its similarity is below ``low``, high - low where it is above
+        ``high``. The sum is at most the true one where the side is -1, at least that where it is 1.
+        """
+        distances = self._points.metric == "euclidean"  # of which the levels are squared
+        limits = (-low.square(), -high.square()) if distances else (low * 0, high - low)
+        floor, ceiling = _rounded(limits[0], -side), _rounded(limits[1], side)
+        farthest = floor.neg().sqrt()
+        total = torch.zeros_like(self.cover)
+        for candidates, part, levels in self._levels(rows, side, None if distances else low):
+            levels.clamp_(floor[part], ceiling[part])
+            if distances:
+                torch.sub(farthest[part], levels.neg_().sqrt_(), out=levels)
+            if self.weights is not None:
+                levels.mul_(self.weights[rows[part]].float())
+            total[candidates] += levels.sum(dim=1)
+        return total
+
+    def _levels(
+        self, rows: Tensor, side: int, above: Tensor | None
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yields slices of candidates and of rows, with levels between them that may be changed."""
+        if not len(rows):
+            return
+        right = self._points.right(rows, side, above)
+        chunk = _LEVELS_CPU if self.cover.device.type == "cpu" else _LEVELS_GPU
+        width = min(_ROWS, len(rows))
+        step = min(max(1, chunk // width), self._points.n)
+        buffer = torch.empty(step * width, device=self.cover.device)
+        for start in range(0, self._points.n, step):
+            candidates = slice(start, min(start + step, self._points.n))
+            left = self._points.single[candidates]
+            for first in range(0, len(rows), width):
+                part = slice(first, min(first + width, len(rows)))
+                out = buffer[: len(left) * (part.stop - first)].view(len(left), -1)
+                yield candidates, part, torch.mm(left, right[part].T, out=out)
+
+    def _limits(self, rows: Tensor) -> Tensor:
+        """Returns the levels above which a similarity is above the cover."""
+        cover = self.cover[rows]
+        return -cover.square() if self._points.metric == "euclidean" else cover
+
+    def _open(self) -> Tensor:
+        """Returns the points that are not yet covered as well as they can be."""
+        return (self.cover < self._top).nonzero().flatten()
+
+
+def _noise(cover: Tensor, weights: Tensor | None) -> float:
+    sums = cover.abs() if weights is None else cover.abs() * weights
+    return _NOISE * float(sums.sum())
+
+
+def _rounded(values: Tensor, direction: int) -> Tensor:
+    """Returns float32 values that are not below (direction 1) or not above (-1) the given ones.
+
+    Zeros stay zeros: the smallest float32 would make the processor slow, and roots of it NaN.
+    """
+    single = values.float()
+    moved = torch.nextafter(single, torch.full_like(single, direction * torch.inf))
+    return torch.where(single == 0, single, moved)

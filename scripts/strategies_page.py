@@ -1,0 +1,93 @@
+"""Writes alframe/strategies/README.md, the page of all strategies, from their docstrings.
+
+    python scripts/strategies_page.py [--check]
+
+With --check nothing is written: it fails where the page is not what the docstrings say.
+"""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from alframe.cli.build import build
+from alframe.cli.compose import CONFIGS
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "alframe" / "strategies" / "README.md"
+HEAD = """# Strategies
+
+Written by `scripts/strategies_page.py` from the docstrings; a test holds that it is current.
+
+A strategy is chosen by `strategy=NAME`, its options by `strategy.KEY=VALUE`; `alframe-select
+--strategy NAME` runs the same on arrays in files. n candidates, m labeled rows, d the width of an
+embedding, k picks, c classes. Memory and time of a selection are beside what was observed, and are
+estimated before a run starts (`limits.memory`, `limits.seconds`). "Random" strategies draw random
+numbers (one stream for each run's seed and round); the others give the same rows at every seed.
+"""
+PARTS = ("Needs", "Cost", "Source", "Deviations")
+
+
+def sections(text: str) -> dict[str, str]:
+    """Splits a docstring into its first line and its named parts, each on one line."""
+    text = inspect.cleandoc(text).replace("**", "")
+    found = {"First": text.split("\n\n")[0]}
+    pattern = rf"^({'|'.join(PARTS)}):\s*(.*?)(?=^(?:{'|'.join(PARTS)}|Args|Raises|Returns):|\Z)"
+    for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
+        found[match[1]] = match[2]
+    return {name: " ".join(part.split()) for name, part in found.items()}
+
+
+def entry(name: str) -> dict[str, Any]:
+    """Returns what the page says of one strategy."""
+    file = CONFIGS / "strategy" / f"{name}.yaml"
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        node = OmegaConf.to_container(compose("run", [f"strategy={name}"]).strategy, resolve=True)
+    strategy = build({"strategy": node}, "strategy")
+    said = sections(type(strategy).__doc__ or "")
+    plain = type(strategy).__name__ == "TopScore"
+    if plain:  # one class for many scores: what is particular stands with the function
+        module, _, function = node["acquisition"]["path"].rpartition(".")
+        score = sections(getattr(sys.modules[module], function).__doc__ or "")
+        said |= {part: score[part] for part in ("Source", "Deviations") if part in score}
+    comment = re.match(r"(?:# .*\n)+", file.read_text())
+    words = " ".join(line.lstrip("# ") for line in (comment[0] if comment else "").splitlines())
+    family, _, what = words.partition(": ")
+    return {
+        "name": name,
+        "family": family,
+        "what": what if plain else said["First"],
+        "pipelines": ", ".join(sorted(strategy.pipelines)),
+        "random": "yes" if strategy.stochastic else "no",
+        "file": Path(inspect.getfile(type(strategy))).name,
+        **said,
+    }
+
+
+def page() -> str:
+    """Returns the page."""
+    entries = [entry(path.stem) for path in sorted((CONFIGS / "strategy").glob("*.yaml"))]
+    families = sorted({e["family"] for e in entries})
+    lines = [HEAD, "| strategy | family | pipelines | random | file |", "|---|---|---|---|---|"]
+    for family in families:
+        lines += [
+            f"| [`{e['name']}`](#{e['name']}) | {family} | {e['pipelines']} | {e['random']} | "
+            f"[{e['file']}]({e['file']}) |"
+            for e in entries
+            if e["family"] == family
+        ]
+    for e in entries:
+        lines += [f"\n## {e['name']}\n", e["what"], ""]
+        lines += [f"- **{part}**: {e[part]}" for part in PARTS if e.get(part)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if "--check" not in sys.argv:
+        PAGE.write_text(page())
+    elif not PAGE.is_file() or PAGE.read_text() != page():
+        sys.exit(f"{PAGE} is not current: run python scripts/strategies_page.py")
