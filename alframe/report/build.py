@@ -13,6 +13,7 @@ from alframe import __version__
 from alframe.report import curves, proxy_figures, tables, words
 from alframe.report.groups import Group, by_device, make_groups
 from alframe.report.html import Section, page
+from alframe.report.ranking import ranking, ranking_picture
 from alframe.report.runs import Run
 from alframe.report.style import Picture, look
 
@@ -20,6 +21,10 @@ METHOD = (
     "Accuracies are those of the final target model on the test split. Intervals are two-sided "
     "95 % Student t intervals over seeds, with as many seeds as each row names; one seed has no "
     "interval. Area is the mean height of the accuracy curve over the budget."
+)
+RANKING = (
+    "By the area under test accuracy against budget, over the range that most groups cover. "
+    "Against random: the mean difference to random picks, seed by seed."
 )
 COSTS = (
     "Wall-clock needed to get the model, mean over seeds of one device: the selector's training "
@@ -49,10 +54,13 @@ def build(runs: Sequence[Run], target: float | None = None) -> Report:
     """
     groups = make_groups(runs)
     measured = [group for group in groups if len(group.points)]
+    ranks = ranking(measured)
     with look():
-        pictures = _pictures(measured)
+        ranked = [ranking_picture(ranks, pipeline) for pipeline in ranks["pipeline"].unique()]
+        pictures = [*_pictures(measured), *(picture for picture in ranked if picture is not None)]
     frames = {
         "results": tables.results(measured),
+        "ranking": ranks,
         "costs": tables.costs(measured),
         "runs": tables.run_list(groups),
     }
@@ -102,6 +110,8 @@ def _sections(
         )
         table = words.reached_text(frames["target_accuracy"])
         sections.append(Section(f"To reach {words.percent(target)}", text, table=table))
+    if len(frames["ranking"]) > 1:
+        sections.append(Section("Ranking", RANKING, table=words.ranking_text(frames["ranking"])))
     if pictures:
         sections.append(Section("Figures", pictures=pictures))
     results = words.results_text(frames["results"])
@@ -162,6 +172,8 @@ def _markdown(frames: dict[str, pd.DataFrame], target: float | None) -> str:
     if target is not None:
         table = words.reached_text(frames["target_accuracy"])
         parts += [f"# To reach {words.percent(target)}", table.markdown()]
+    if len(frames["ranking"]) > 1:
+        parts += ["# Ranking", RANKING, words.ranking_text(frames["ranking"]).markdown()]
     parts += ["# Costs", COSTS, words.costs_text(frames["costs"]).markdown()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 

@@ -53,7 +53,7 @@ def headline(groups: Sequence[Group]) -> pd.DataFrame:
         table = results([group])
         if group.pipeline != "core_set":
             table = table.tail(1)
-        area = mean_interval([_area(group, run, whole=True) for run in group.runs])
+        area = mean_interval([area_of(group, run, whole=True) for run in group.runs])
         table = table.assign(area=area.mean, area_seeds=area.n)
         table.loc[table["trained_on"] == "all rows", ["area"]] = math.nan
         rows.append(table)
@@ -143,7 +143,7 @@ def run_list(groups: Sequence[Group]) -> pd.DataFrame:
                     "counted": counted,
                     "budget": math.nan if last is None else int(last[group.at]),
                     "accuracy": math.nan if last is None else float(last["accuracy"]),
-                    "area": _area(group, run, whole=False) if counted else math.nan,
+                    "area": area_of(group, run, whole=False) if counted else math.nan,
                     "seconds": math.nan if last is None else float(last["seconds"]),
                     **_origin(run),
                 }
@@ -167,8 +167,8 @@ def _origin(run: Run) -> dict[str, str]:
     }
 
 
-def _area(group: Group, run: Run, *, whole: bool) -> float:
-    """A run's area under accuracy against budget; with ``whole``, NaN unless it covers it all."""
+def area_of(group: Group, run: Run, *, whole: bool) -> float:
+    """Returns a run's area under its curve; with ``whole``, NaN unless it covers the group's range."""
     points = group.selected
     mine = points[points["seed"] == run.seed]
     places = mine[group.at]

@@ -128,6 +128,22 @@ def reached_text(table: pd.DataFrame) -> TextTable:
     return _text(cells, words=("Group", "Counted in", "Reached by"))
 
 
+def ranking_text(table: pd.DataFrame) -> TextTable:
+    """Returns `ranking.ranking` as text."""
+    gains = zip(table["gain_low"], table["gain_high"], strict=True)
+    cells = {
+        "Pipeline": [name.replace("_", " ") for name in table["pipeline"]],
+        "Rank": [str(v) for v in table["rank"]],
+        "Group": list(table["group"]),
+        "Area": [percent(v) for v in table["area"]],
+        "95 % interval": _intervals(table, percent),
+        "Seeds": [str(v) for v in table["seeds"]],
+        "Against random": [percent(v) for v in table["gain"]],
+        "95 % interval of that": [between(low, high, percent) for low, high in gains],
+    }
+    return _text(cells, words=("Pipeline", "Group"))
+
+
 def runs_text(table: pd.DataFrame) -> TextTable:
     """Returns `tables.run_list` as text."""
     states = zip(table["state"], table["reason"], table["counted"], strict=True)
