@@ -168,7 +168,7 @@ def _origin(run: Run) -> dict[str, str]:
 
 
 def area_of(group: Group, run: Run, *, whole: bool) -> float:
-    """Returns a run's area under its curve; with ``whole``, NaN unless it covers the group's range."""
+    """Returns a run's area under its curve; ``whole``: NaN unless it covers the group's range."""
     points = group.selected
     mine = points[points["seed"] == run.seed]
     places = mine[group.at]

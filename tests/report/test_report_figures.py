@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
-from report_runs import budget_rows, core_set_rows, curve, write_run
+from report_runs import budget_rows, core_set_rows, curve, row, write_run
 
 from alframe.report import curves, proxy_figures, style
 from alframe.report.groups import Group, make_groups
@@ -120,6 +120,32 @@ def test_bars_stack_to_the_end_to_end_seconds(tmp_path: Path, drawn: list[Axes])
         "500 rows\n(50 %)",
         "all 1,000 rows",
     ]
+
+
+def test_short_fits_are_named_where_the_target_stands_in_for_itself(
+    tmp_path: Path, drawn: list[Axes]
+) -> None:
+    short = [
+        row(f"short_{i:02d}_proxy", 1000, 0.6, model="proxy", round_id=-1, seconds=(4.0, 0, 0))
+        for i in range(3)
+    ]
+    path = write_run(
+        tmp_path / "r",
+        [*short, *core_set_rows({500: 0.9}, proxy_seconds=None)],
+        pipeline="core_set",
+        status={"observes": ["short fits"]},
+        curves={"size_000_target": curve(50.0, 0.1), "full_target": curve(100.0, 0.1)},
+    )
+    (group,) = make_groups([load(path)])
+    with style.look():
+        proxy_figures.bars(group, "bars")
+        proxy_figures.wall_clock(group, "w")
+    ends = [bar.get_x() + bar.get_width() for bar in drawn[0].patches]
+    assert ends == pytest.approx([12, 15, 65, 100])
+    assert legend(drawn[0])[0] == "short fits"
+    lines = {line.get_label(): line for line in drawn[1].lines}
+    assert list(lines["target on 500 selected rows"].get_xdata()) == [25, 35, 45, 55, 65]
+    assert "target on all rows" in lines  # and not: the selector
 
 
 def test_the_targets_curve_starts_after_proxy_and_choice(tmp_path: Path, drawn: list[Axes]) -> None:

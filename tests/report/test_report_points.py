@@ -70,6 +70,43 @@ def test_a_strategy_that_observes_nothing_needs_no_selector(tmp_path: Path) -> N
     assert list(points["seconds"]) == pytest.approx([3 + 10, 100])
 
 
+def short_fits(seconds: float = 4.0) -> list[dict[str, Any]]:
+    return [
+        row(f"short_{i:02d}_proxy", 1000, 0.6, model="proxy", split=split, round_id=-1,
+            seconds=(seconds, 0, 0))
+        for i in range(3)
+        for split in ("validation", "test")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("observes", "proxy", "selector"),
+    [
+        (["short fits"], None, 12),
+        (["short fits"], "p", 12),
+        (["fit", "short fits"], None, 112),
+        (["fit", "short fits"], "p", 22),
+        (["fit"], None, 100),
+        (["fit"], "p", 10),
+        ([], None, 0),
+    ],
+)
+def test_every_fit_that_the_strategy_listened_to_is_paid_for(
+    tmp_path: Path, observes: list[str], proxy: str | None, selector: float
+) -> None:
+    ordinary = 10.0 if proxy and "fit" in observes else None
+    rows = core_set_rows({100: 0.7}, proxy_seconds=ordinary, full_seconds=100)
+    rows = [*(short_fits() if "short fits" in observes else []), *rows]
+    run = write_run(
+        tmp_path / "r", rows, pipeline="core_set", choices={"proxy": proxy},
+        status={"observes": observes},
+    )  # fmt: skip
+    points = points_of(load(run))
+    assert list(points["fit"]) == ["size_000_target", "full_target"]
+    assert list(points["selector_seconds"]) == [selector, 0]
+    assert points["speed_up"][0] == pytest.approx(100 / (selector + 3 + 10))
+
+
 def test_without_a_full_run_there_is_no_speed_up(tmp_path: Path) -> None:
     rows = core_set_rows({100: 0.7}, full=None)
     run = load(write_run(tmp_path / "r", rows, pipeline="core_set", choices={"proxy": "p"}))

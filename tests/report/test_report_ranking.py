@@ -57,7 +57,8 @@ def test_another_range_of_budgets_is_not_ranked(groups, tmp_path):
 def test_it_is_in_the_report_with_a_figure(groups):
     files = build(groups).files
     assert files["ranking.csv"].decode().splitlines()[1].startswith("active_learning,1,entropy,")
-    assert b"entropy" in files["ranking_active_learning.svg"]
+    assert files["ranking_active_learning.svg"].startswith(b"<svg")
+    assert files["ranking_active_learning.png"].startswith(b"\x89PNG")
     assert "# Ranking" in files["results.md"].decode()
     assert ">Ranking</h2>" in files["index.html"].decode()
 
