@@ -31,6 +31,7 @@ def main(report: Path, name: str, command: str, *figures: str) -> None:
         "started": runs["started"].min(),
         "finished": runs["finished"].max(),
         "results": records(pd.read_csv(report / "results.csv")),
+        "ranking": records(pd.read_csv(report / "ranking.csv")),
         "costs": records(pd.read_csv(report / "costs.csv")),
         "runs": records(runs[["group", "seed", "accuracy", "area", "seconds"]]),
     }

@@ -1,8 +1,9 @@
 """Writes alframe/strategies/README.md, the page of all strategies, from their docstrings.
 
-    python scripts/strategies_page.py [--check]
+    python scripts/strategies_page.py [--check | --list PIPELINE]
 
-With --check nothing is written: it fails where the page is not what the docstrings say.
+With --check nothing is written: it fails where the page is not what the docstrings say. With --list
+the strategies that are defined in a pipeline are printed, as a sweep wants them.
 """
 
 import inspect
@@ -68,9 +69,14 @@ def entry(name: str) -> dict[str, Any]:
     }
 
 
+def every() -> list[dict[str, Any]]:
+    """Returns the entries of all strategies."""
+    return [entry(path.stem) for path in sorted((CONFIGS / "strategy").glob("*.yaml"))]
+
+
 def page() -> str:
     """Returns the page."""
-    entries = [entry(path.stem) for path in sorted((CONFIGS / "strategy").glob("*.yaml"))]
+    entries = every()
     families = sorted({e["family"] for e in entries})
     lines = [HEAD, "| strategy | family | pipelines | random | file |", "|---|---|---|---|---|"]
     for family in families:
@@ -87,7 +93,9 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    if "--check" not in sys.argv:
+    if "--list" in sys.argv:
+        print(",".join(e["name"] for e in every() if sys.argv[-1] in e["pipelines"]))
+    elif "--check" not in sys.argv:
         PAGE.write_text(page())
     elif not PAGE.is_file() or PAGE.read_text() != page():
         sys.exit(f"{PAGE} is not current: run python scripts/strategies_page.py")

@@ -1,0 +1,186 @@
+"""alframe-select: the rows that Python gives, whatever the format; mistakes in one sentence."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from alframe.cli.select import main
+from alframe.functional import entropy, kcenter_greedy
+
+ROWS, WIDTH = 60, 4
+POINTS = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
+PROBS = np.random.default_rng(1).dirichlet(np.ones(3), ROWS).astype(np.float32)
+LABELED = [3, 17, 59]
+
+
+def write(folder, kind, values=POINTS):
+    file = folder / f"points.{kind}"
+    if kind == "npy":
+        np.save(file, values)
+    elif kind == "npz":
+        np.savez(file, embeddings=values, other=np.zeros(3))
+    elif kind == "safetensors":
+        save_file({"embeddings": values}, file)
+    else:
+        pd.DataFrame(values).rename(columns=str).to_parquet(file)
+    return file
+
+
+def table(capsys):
+    return pd.read_csv(io.StringIO(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors", "parquet"])
+def test_rows_are_those_of_the_kernel(tmp_path, capsys, kind):
+    file = write(tmp_path, kind)
+    assert main([str(file), "--strategy", "kcenter", "--size", "10"]) == 0
+    picked = table(capsys)
+    rows, radii = kcenter_greedy(POINTS, 10)
+    assert picked["row"].tolist() == rows.tolist()
+    assert picked["rank"].tolist() == list(range(10))
+    np.testing.assert_allclose(picked["score"][1:], radii[1:])
+
+
+@pytest.mark.parametrize(
+    "kind", ["csv", "csv with a heading", "npy", "parquet", "an earlier answer"]
+)
+def test_labeled_rows_are_centers_and_never_picked(tmp_path, capsys, kind):
+    file = tmp_path / f"labeled.{kind.split()[0] if kind[0] != 'a' else 'csv'}"
+    if kind == "npy":
+        np.save(file, np.array(LABELED))
+    elif kind == "parquet":
+        pd.DataFrame({"row": LABELED}).to_parquet(file)
+    elif kind == "an earlier answer":
+        pd.DataFrame({"rank": [0, 1, 2], "row": LABELED}).to_csv(file, index=False)
+    else:
+        heading = "row\n" if "heading" in kind else ""
+        file.write_text("\ufeff" + heading + "\r\n".join(map(str, LABELED)), encoding="utf-8")
+    assert main([str(write(tmp_path, "npy")), "--size", "20", "--labeled", str(file)]) == 0
+    rows, _ = kcenter_greedy(POINTS, 20, LABELED)
+    assert table(capsys)["row"].tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npy"])
+def test_probabilities_come_from_a_file_of_their_own(tmp_path, ending):
+    np.save(tmp_path / "probs.npy", PROBS)
+    out = tmp_path / f"rows.{ending}"
+    words = ["--probs", str(tmp_path / "probs.npy"), "--strategy", "entropy", "--size", "7"]
+    assert main([*words, "--out", str(out)]) == 0
+    readers = {"csv": pd.read_csv, "parquet": pd.read_parquet}
+    rows = np.load(out) if ending == "npy" else readers[ending](out)["row"].to_numpy()
+    best = np.argsort(-entropy(PROBS.astype(np.float64)), kind="stable")[:7]
+    np.testing.assert_array_equal(rows, best)
+
+
+def test_a_list_column_and_a_named_array(tmp_path, capsys):
+    column = pa.FixedSizeListArray.from_arrays(pa.array(POINTS.ravel()), WIDTH)
+    pq.write_table(pa.table({"id": np.arange(ROWS), "vector": column}), tmp_path / "rows.parquet")
+    assert main([f"{tmp_path / 'rows.parquet'}:vector", "--size", "5"]) == 0
+    assert table(capsys)["row"].tolist() == kcenter_greedy(POINTS, 5)[0].tolist()
+
+
+def test_core_sets_take_labels_and_give_weights(tmp_path, capsys):
+    np.save(tmp_path / "probs.npy", PROBS)
+    names = np.array(["cat", "dog"])[np.arange(ROWS) % 2]
+    pd.DataFrame({"label": names}).to_csv(tmp_path / "labels.csv", index=False)
+    words = ["--probs", str(tmp_path / "probs.npy"), "--strategy", "craig", "--size", "10"]
+    assert main([*words, "--labels", str(tmp_path / "labels.csv")]) == 0
+    picked = table(capsys)
+    assert (picked["row"] % 2).sum() == 5
+    assert picked["weight"].sum() == ROWS
+
+
+def test_recorded_dynamics(tmp_path, capsys):
+    history = np.random.default_rng(2).integers(0, 2, (9, ROWS)).astype(np.uint8)
+    np.savez(tmp_path / "history.npz", correct=history)
+    words = ["--dynamics", str(tmp_path / "history.npz"), "--strategy", "forgetting"]
+    assert main([*words, "--size", "4"]) == 0
+    forgotten = (history[:-1] > history[1:]).sum(0) + np.where(history.any(0), 0, 100)
+    np.testing.assert_array_equal(table(capsys)["row"], np.argsort(-forgotten, kind="stable")[:4])
+
+
+def test_the_seed_and_options_of_the_strategy(tmp_path, capsys):
+    file = str(write(tmp_path, "npy"))
+    answers = []
+    for words in (["--seed", "0"], ["--seed", "0"], ["--seed", "1"]):
+        assert main([file, "--strategy", "random", "--size", "9", *words]) == 0
+        answers.append(table(capsys)["row"].tolist())
+    assert answers[0] == answers[1] != answers[2]
+    assert (
+        main([file, "strategy.metric=euclidean", "--strategy", "facility_location", "--size", "3"])
+        == 0
+    )
+    assert len(table(capsys)) == 3
+
+
+def test_before_it_starts_it_says_what_it_takes(tmp_path, capsys):
+    assert main([str(write(tmp_path, "npy")), "--size", "3"]) == 0
+    said = capsys.readouterr().err
+    assert "kcenter picks 3 of 60 rows: at most" in said
+    assert "MiB beside the arrays, roughly" in said
+
+
+BAD = {
+    "no file": ([], r"expected a file of embeddings"),
+    "absent": (["absent.npy"], r"EMBEDDINGS=absent\.npy: expected a file"),
+    "another format": (["notes.txt"], r"expected \.npy, \.npz, \.parquet or \.safetensors"),
+    "a pickle": (["pickle.npy"], r"of plain numbers"),
+    "truncated": (["cut.npy"], r"of plain numbers"),
+    "one axis": (["flat.npy"], r"expected 2 axes, got shape \(60,\)"),
+    "nan": (["nan.npy"], r"1 rows, first in 5"),
+    "too many": (["points.npy", "--size", "61"], r"size=61: expected 1 to 60"),
+    "none": (["points.npy", "--size", "0"], r"size=0: expected 1 to 60"),
+    "no such strategy": (["points.npy", "--strategy", "kcentre"], r"did you mean kcenter"),
+    "no such option": (["points.npy", "strategy.colour=red"], r"strategy\.colour"),
+    "needs probabilities": (["points.npy", "--strategy", "entropy"], r"expected --probs"),
+    "needs labels": (["points.npy", "--strategy", "herding"], r"expected --labels"),
+    "other rows": (["points.npy", "--probs", "few.npy"], r"embeddings of 60 rows, probs of 9 rows"),
+    "label out of range": (["points.npy", "--labeled", "far.csv"], r"from 0 to 59, got 1 others"),
+    "label twice": (["points.npy", "--labeled", "twice.csv"], r"1 rows come twice"),
+    "short of labels": (["points.npy", "--labels", "few.csv"], r"expected 60 labels"),
+    "no folder": (["points.npy", "--out", "nowhere/rows.csv"], r"expected a folder"),
+    "an ending": (["points.npy", "--out", "rows.xls"], r"\.csv, \.parquet or \.npy"),
+    "too little memory": (["points.npy", "--memory", "1e-9"], r"limits\.memory"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(tmp_path, monkeypatch, capsys, case):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "npy")
+    (tmp_path / "notes.txt").write_text("no numbers")
+    np.save("pickle.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "points.npy").read_bytes()[:200])
+    np.save("flat.npy", POINTS[:, 0])
+    np.save("nan.npy", np.where(np.arange(ROWS)[:, None] == 5, np.nan, POINTS))
+    np.save("few.npy", PROBS[:9])
+    (tmp_path / "far.csv").write_text("row\n1\n60\n")
+    (tmp_path / "twice.csv").write_text("1\n4\n1\n")
+    (tmp_path / "few.csv").write_text("label\n0\n1\n")
+    before = sorted(tmp_path.iterdir())
+    words, message = BAD[case]
+    size = [] if "--size" in words else ["--size", "3"]
+    assert main([*words, *size]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert pd.Series(said.err.splitlines()[-1]).str.contains(message).all(), said.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_embeddings_are_mapped_not_copied(tmp_path):
+    from alframe.cli.array_files import read_array
+    from alframe.selection import Arrays
+    from alframe.strategies.kcenter import KCenter
+
+    values = read_array(str(write(tmp_path, "npy")), "EMBEDDINGS", 2, "embeddings")
+    seen = Arrays(ROWS, embeddings=values).observe(KCenter().needs)
+    assert seen.embeddings(np.arange(ROWS)).data_ptr() == values.data_ptr()
+    assert isinstance(values, torch.Tensor)
