@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, like
-from alframe.functional.balls import positions
 from alframe.functional.gradients import residuals
-from alframe.functional.similarity import finite_points, largest_exponent, times_two_to
+from alframe.functional.similarity import (
+    checked_rows,
+    finite_points,
+    largest_exponent,
+    times_two_to,
+)
 
 _CHUNK = 2**18  # values in one float64 temporary: 2 MB
 
@@ -60,7 +64,7 @@ def bait_greedy(
     """
     points = finite_points(embeddings)
     blocks = _Blocks(residuals(probs), points, ridge)
-    known = positions(labeled, len(points), points.device)
+    known = checked_rows(labeled, "labeled", points)
     free = len(points) - len(known)
     if not 0 <= size <= free:
         raise ValueError(f"expected a size from 0 to {free}, got {size}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,8 @@ class PointSet:
     Attributes:
         metric: One of the four.
         n: The number of points.
-        single: float32 [n, d + 2], the left factor of levels: the points (around the center for
-            distances), their squared lengths, and ones.
-        lengths: float64 [n], of what ``single`` holds.
+        center: The mean of the points for distances, else 0: float64 [d].
+        lengths: Of the points around the center, float64 [n].
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class PointSet:
     ) -> None:
         self.metric, self.n, self.device = metric, len(points), points.device
         self.is_distance = metric in _DISTANCES
-        self._points, self._factor = points, torch.ones(1, 1, dtype=torch.float64)
-        self.exponent = (
-            0
-            if metric == "cosine"
-            else (largest_exponent(points) if exponent is None else exponent)
-        )
-        self._scale(_row_exponents(points) if metric == "cosine" else self.exponent)
+        self._given = self._points = points
+        if metric == "cosine":  # every point has a scale of its own
+            self.exponent = 0
+            self._scale(_row_exponents(points))
+        else:
+            self.exponent = largest_exponent(points) if exponent is None else exponent
+            self._scale(torch.tensor([self.exponent], device=self.device))
         d = points.shape[1]
         # Of |x|^2 + |y|^2. A level is d + 2 products, of together at most twice that for distances
         # and once for the others, and what goes into it was rounded as well.
@@ -72,21 +72,27 @@ class PointSet:
         elif self.is_distance:
             for rows in self.slices():
                 self.center += self.values(rows).sum(dim=0) / max(1, self.n)
-        self.single = torch.ones(self.n, d + 2, dtype=torch.float32, device=self.device)
         self.lengths = torch.empty(self.n, dtype=torch.float64, device=self.device)
         for rows in self.slices():
-            values = self.values(rows) - self.center
-            self.lengths[rows] = values.norm(dim=1)
-            self.single[rows, :d] = values.float()
-            self.single[rows, d] = self.lengths[rows].square().float()
+            self.lengths[rows] = (self.values(rows) - self.center).norm(dim=1)
+
+    @cached_property
+    def single(self) -> Tensor:
+        """float32 [n, d + 2], the left factor of levels: points, squared lengths, and ones."""
+        d = self._points.shape[1]
+        single = torch.ones(self.n, d + 2, dtype=torch.float32, device=self.device)
+        for rows in self.slices():
+            single[rows, :d] = (self.values(rows) - self.center).float()
+            single[rows, d] = self.lengths[rows].square().float()
+        return single
 
     def subset(self, rows: Tensor) -> PointSet:
         """Returns some of the points, so that similarities to all of them are defined."""
-        return PointSet(self._points[rows], self.metric, self.exponent, self.center)
+        return PointSet(self._given[rows], self.metric, self.exponent, self.center)
 
-    def slices(self) -> Iterator[slice]:
-        """Yields slices of rows that are together all rows, a chunk of numbers in each."""
-        step = self.chunk_rows()
+    def slices(self, beside: int = 1) -> Iterator[slice]:
+        """Yields slices that are together all rows, where each takes d or ``beside`` numbers."""
+        step = self.chunk_rows(beside)
         for start in range(0, self.n, step):
             yield slice(start, min(start + step, self.n))
 
@@ -112,12 +118,15 @@ class PointSet:
         distances = torch.cdist(mine, others, compute_mode=direct)
         return distances.neg_() if self.metric == "euclidean" else -distances.square_()
 
-    def pairs(self, mine: Tensor, others: Tensor) -> Tensor:
-        """Returns similarities [m] of values [m, d] to values [m, d], one to one, in float64."""
-        if not self.is_distance:
-            return (mine * others).sum(dim=1)
-        squares = (mine - others).square_().sum(dim=1)
-        return squares.sqrt_().neg_() if self.metric == "euclidean" else squares.neg_()
+    def pairs(self, mine: Tensor, others: PointSet, theirs: Tensor) -> Tensor:
+        """Returns similarities [m] of points mine[i] to points theirs[i] of a set, in float64."""
+        step = self.chunk_rows()
+        # A GPU sums a row in an order that depends on the number of rows: always as many.
+        padding = 0 if self.device.type == "cpu" else -len(mine) % step
+        rows = (torch.cat([part, part.new_zeros(padding)]) for part in (mine, theirs))
+        parts = zip(*(torch.split(part, step) for part in rows), strict=True)
+        found = [self._one_to_one(self.values(i), others.values(j)) for i, j in parts]
+        return torch.cat(found)[: len(mine)]
 
     def right(self, rows: Tensor | slice, side: int, above: Tensor | None = None) -> Tensor:
         """Returns float32 [m, d + 2], so that ``single @ right.T`` are levels on the safe side.
@@ -142,9 +151,15 @@ class PointSet:
         """Returns how far at most a level is from the true one, for squared lengths of points."""
         return (2 * self._error * (mine + others)).add_(2 * _UNDERFLOW)
 
-    def _scale(self, exponents: Tensor | int) -> None:
+    def _one_to_one(self, mine: Tensor, others: Tensor) -> Tensor:
+        if not self.is_distance:
+            return (mine * others).sum(dim=1)
+        squares = (mine - others).square_().sum(dim=1)
+        return squares.sqrt_().neg_() if self.metric == "euclidean" else squares.neg_()
+
+    def _scale(self, exponents: Tensor) -> None:
         """Sets what the points are multiplied by, moving extreme ones out of the way once."""
-        ends = torch.as_tensor(exponents, device=self.device).reshape(-1, 1)
+        ends = exponents[:, None]
         if bool((ends.abs() > 300).any()):  # their squares, or 1 / length, may not be finite
             self._points, ends = times_two_to(self._points.double(), -ends), ends * 0
         self._factor = torch.ldexp(torch.ones_like(ends, dtype=torch.float64), -ends)
@@ -187,6 +202,14 @@ def checked_rows(
     return distinct
 
 
+def checked_size(size: int, n: int, given: int) -> None:
+    """Raises ValueError where there are not so many rows to pick."""
+    if not 0 <= size <= n - given:
+        raise ValueError(
+            f"expected a size from 0 to {n - given} ({n} points, {given} of them given), got {size}"
+        )
+
+
 def check_metric(metric: str, known: tuple[str, ...]) -> None:
     """Raises ValueError where the metric is not among the known ones."""
     if metric not in known:
@@ -211,7 +234,8 @@ def times_two_to(values: Tensor, exponents: Tensor | int) -> Tensor:
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Keeps float32 matrix products in float32, whatever is set: no TF32, bfloat16 or autocast."""
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    homes: tuple[Any, ...] = (torch.backends.cuda, torch.backends.mkldnn)
+    backends: list[Any] = [getattr(home, "matmul", None) for home in homes]
     if not all(hasattr(backend, "fp32_precision") for backend in backends):  # torch < 2.9
         backends = []
     before = [backend.fp32_precision for backend in backends]
