@@ -18,10 +18,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from alframe.data.dataset import Dataset
-    from alframe.limits import Limits
     from alframe.pool import Pool
-    from alframe.schedule import Schedule
 
 Rows = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
@@ -67,6 +64,11 @@ class Need:
     draws: int = 0
     fits: int = 1
     until_epoch: int | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether fits of their own serve it, as they are several or may stop early."""
+        return self.fits > 1 or self.until_epoch is not None
 
 
 class Observations(Protocol):
@@ -280,35 +282,3 @@ class Task(Protocol):
             remedy: Which config keys to change, for the error.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a run, as the config composed them.
-
-    Attributes:
-        data: The dataset.
-        task: What is learned.
-        target: The learner whose accuracy counts.
-        proxy: The learner that judges the rows instead of the target, or None.
-        strategy: How rows are picked.
-        candidates: Which rows are looked at.
-        oracle: Who gives the labels.
-        schedule: How many, when, and when to stop.
-        limits: What a selection may take.
-    """
-
-    data: Dataset
-    task: Task
-    target: Learner
-    strategy: Strategy
-    candidates: Candidates
-    oracle: Oracle
-    schedule: Schedule
-    limits: Limits
-    proxy: Learner | None = None
-
-    @property
-    def selector(self) -> Learner:
-        """The learner that the strategy listens to."""
-        return self.target if self.proxy is None else self.proxy

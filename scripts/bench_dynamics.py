@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from alframe.cli.build import build_parts
 from alframe.cli.compose import CONFIGS
 from alframe.cli.versions import versions
+from alframe.parts import Parts
 from alframe.pipelines.stages import FitWorkspace
-from alframe.protocols import Need, Parts, View
+from alframe.protocols import Need, View
 
 RESULTS = Path(__file__).parents[1] / "results"
 CASES = {

@@ -50,11 +50,13 @@ def entry(name: str) -> dict[str, Any]:
         node = OmegaConf.to_container(compose("run", [f"strategy={name}"]).strategy, resolve=True)
     strategy = build({"strategy": node}, "strategy")
     said = sections(type(strategy).__doc__ or "")
-    plain = type(strategy).__name__ == "TopScore"
-    if plain:  # one class for many scores: what is particular stands with the function
-        module, _, function = node["acquisition"]["path"].rpartition(".")
-        score = sections(getattr(sys.modules[module], function).__doc__ or "")
-        said |= {part: score[part] for part in ("Source", "Deviations") if part in score}
+    # One class for many scores: what is particular stands with the function, and with the YAML.
+    score = {"TopScore": "acquisition", "TopHistory": "difficulty"}.get(type(strategy).__name__)
+    plain = score is not None
+    if score is not None:
+        module, _, function = node[score]["path"].rpartition(".")
+        own = sections(getattr(sys.modules[module], function).__doc__ or "")
+        said |= {part: own[part] for part in ("Source", "Deviations") if part in own}
     comment = re.match(r"(?:# .*\n)+", file.read_text())
     words = " ".join(line.lstrip("# ") for line in (comment[0] if comment else "").splitlines())
     family, _, what = words.partition(": ")

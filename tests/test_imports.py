@@ -101,8 +101,10 @@ CORE = {
     "run_dir",
     "record",
     "limits",
-    "options",
+    "parts",
     "histories",
+    "observations",
+    "options",
     "selection",
     "world",
 }

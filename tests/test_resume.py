@@ -48,8 +48,14 @@ class Disk:
             id="active_learning",
         ),
         pytest.param((*CORE_SET, "pipeline.sizes=[0.5,30]"), id="core_set"),
+        pytest.param(
+            (*CORE_SET, "learner@proxy=mlp", "strategy=el2n", "strategy.n_fits=2",
+             "strategy.until_epoch=1", "pipeline.sizes=[30]", "pipeline.full=false",
+             "trainer=cpu"),
+            id="short_fits",
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_run_killed_at_any_commit_ends_as_if_undisturbed(overrides, workdir, monkeypatch):
     disk = Disk(monkeypatch)
     overrides = *overrides, *QUIET
@@ -101,6 +107,9 @@ def test_many_kills_of_one_run(workdir, monkeypatch):
                       "target.recipe.epochs=4"), id="active_learning"),
         pytest.param(("pipeline=core_set", "strategy=forgetting", "pipeline.sizes=[0.5]",
                       "target.recipe.epochs=4"), id="forgetting"),
+        pytest.param(("pipeline=core_set", "strategy=el2n", "strategy.n_fits=2",
+                      "strategy.until_epoch=4", "pipeline.sizes=[0.5]", "pipeline.full=false",
+                      "target.recipe.epochs=5"), id="short_fits"),
         pytest.param(("pipeline=core_set", "strategy=random", "pipeline.sizes=[0.5]",
                       "target.recipe.epochs=30", "target.recipe.early_stopping=1",
                       "target.recipe.learning_rate=0.3"), id="early_stopping"),

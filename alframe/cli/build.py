@@ -11,7 +11,7 @@ from hydra.utils import get_object, instantiate
 
 from alframe.cli.mistakes import nearest
 from alframe.errors import UserError, placed
-from alframe.protocols import Parts
+from alframe.parts import Parts
 
 Node = Mapping[str, Any]
 

@@ -58,7 +58,8 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         "git": git_state(),
         "device": hardware.describe(),
         "memory": pipeline.check(),
-        "observes": bool(parts.strategy.needs),  # else no selector was needed, nor paid for
+        # what the strategy listened to, so that a report knows what of it was paid for
+        "observes": sorted({"short fits" if n.short else "fit" for n in parts.strategy.needs}),
     }
     run = RunDir.open(path, config, {"data": identity(parts.data)})
     log.info("run directory: %s", path)

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from alframe.errors import UserError
+from alframe.protocols import Need
+from alframe.tasks.classification import DYNAMICS
+
+
+def stop_after(needs: Sequence[Need], epochs: int) -> int:
+    """Returns after how many of ``epochs`` a fit may stop: the last that any of its needs asks for.
+
+    A fit that no need was passed to, or one that says nothing, goes to its end.
+    """
+    asked = [epochs if need.until_epoch is None else need.until_epoch for need in needs]
+    return min(max(asked, default=epochs), epochs)
+
+
+def history_bytes(need: Need, epochs: int) -> int:
+    """Returns what one row's history takes; the mean of several fits is kept in float32.
+
+    Raises:
+        UserError: For a field that nothing records.
+    """
+    strange = sorted(set(need.fields) - set(DYNAMICS))
+    if strange:
+        raise UserError(
+            f"the strategy needs the dynamics {', '.join(strange)}: expected some of "
+            f"{', '.join(DYNAMICS)}; change strategy.field"
+        )
+    kept = torch.float32 if need.fits > 1 else history_type(need.fields)
+    return kept.itemsize * len(need.fields) * stop_after([need], epochs)
+
+
+def history_type(fields: tuple[str, ...]) -> torch.dtype:
+    """Returns how these values are kept: the smallest type that holds them all.
+
+    Most lie in [-1, 1.5]; the length of a gradient could pass float16's 65,504.
+    """
+    if fields == ("correct",):
+        return torch.uint8
+    return torch.float32 if "gradient_norm" in fields else torch.float16
 
 
 class Recorder:
     """Keeps some values of each training batch on the device, [epochs, rows, fields].
 
     Nothing is synchronized with the host during the fit. ``correct`` alone takes a byte for each
-    row and epoch, other fields two (float16).
+    row and epoch, other fields two each (float16), or four where `history_type` says so.
 
     Args:
         fields: The values, see `alframe.protocols.Need.fields`.
@@ -24,8 +65,8 @@ class Recorder:
     ) -> None:
         self.fields = fields
         self.epochs_done = 0
-        dtype = torch.uint8 if fields == ("correct",) else torch.float16
-        self.history = torch.zeros(epochs, rows, len(fields), dtype=dtype, device=device)
+        shape = (epochs, rows, len(fields))
+        self.history = torch.zeros(shape, dtype=history_type(fields), device=device)
 
     def record(self, positions: Tensor, values: Tensor) -> None:
         """Takes a batch's values [b, fields] at its positions in the view."""

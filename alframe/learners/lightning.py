@@ -16,7 +16,7 @@ from alframe.data.dataset import Dataset
 from alframe.data.device import DeviceLoader, Preparer
 from alframe.errors import UserError
 from alframe.learners.dropout import ConsistentDropout, dropping_layers
-from alframe.learners.dynamics import Recorder
+from alframe.learners.dynamics import Recorder, history_bytes, stop_after
 from alframe.learners.evaluate import Split, evaluate, forward, observed
 from alframe.learners.hardware import Hardware
 from alframe.learners.keeper import Keeper, checkpoint_in
@@ -90,7 +90,7 @@ class LightningLearner:
             seed=seed,
             device=device,
         )
-        epochs = self.recipe.total_epochs(len(loader))
+        epochs = stop_after(needs, self.recipe.total_epochs(len(loader)))
         recorder = Recorder(fields, epochs, len(view.rows), device) if fields else None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -143,8 +143,7 @@ class LightningLearner:
     def bytes_per_row(self, need: Need) -> int:
         """See `alframe.protocols.Learner.bytes_per_row`."""
         if need.what == "dynamics":
-            size = 1 if need.fields == ("correct",) else 2 * len(need.fields)
-            return size * self.recipe.total_epochs(steps_per_epoch=1)
+            return history_bytes(need, self.recipe.total_epochs(steps_per_epoch=1))
         if need.reduce is not None:
             return 4
         if need.what == "mc_probs":

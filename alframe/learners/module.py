@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from alframe.data.device import Batch
 from alframe.learners.dynamics import Recorder
 from alframe.learners.recipe import Recipe
-from alframe.tasks.classification import Classification
+from alframe.models.embedding import logits_and_embedding
+from alframe.tasks.classification import OF_EMBEDDING, Classification
 
 
 class FitModule(pl.LightningModule):
@@ -31,20 +32,29 @@ class FitModule(pl.LightningModule):
         self._task = task
         self._steps_per_epoch = steps_per_epoch
         self.recorder = recorder
+        self._embeds = recorder is not None and not OF_EMBEDDING.isdisjoint(recorder.fields)
         self._loss_sum = torch.zeros(())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Returns the (weighted) mean loss of a batch."""
-        logits = self.model(batch.inputs)
+        logits, embedding = self._forward(batch.inputs)
         losses = self._task.loss(logits, batch.labels, self._recipe.label_smoothing)
         if self.recorder is not None:
             with torch.no_grad():
-                values = self._task.dynamics(self.recorder.fields, logits.detach(), batch.labels)
+                values = self._task.dynamics(
+                    self.recorder.fields, logits.detach(), batch.labels, embedding
+                )
                 self.recorder.record(batch.positions, values)
         weights = batch.weights
         loss = losses.mean() if weights is None else (losses * weights).mean()
         self._loss_sum += loss.detach()
         return loss
+
+    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not self._embeds:
+            return self.model(inputs), None
+        logits, embedding = logits_and_embedding(self.model, inputs)
+        return logits, embedding.detach()
 
     def on_train_epoch_start(self) -> None:
         """Starts the epoch's mean loss."""

@@ -9,10 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from alframe.errors import UserError
+from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
-from alframe.protocols import Parts, PipelineName, Rows, View
+from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from alframe.errors import UserError, placed
 from alframe.limits import estimate, operations_per_second
-from alframe.protocols import Candidates, Need, Parts, PipelineName, Scope, Work
+from alframe.parts import Parts
+from alframe.protocols import Candidates, Need, PipelineName, Scope, Work
 
 COPIES = 3
 """Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
@@ -22,12 +23,8 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
             f"strategy {name} cannot run in pipeline={pipeline}: expected pipeline="
             f"{' or '.join(sorted(strategy.pipelines))}; change strategy or pipeline"
         )
-    recorded = [n for n in strategy.needs if n.what == "dynamics" and n.scope is not Scope.LABELED]
-    if recorded and pipeline == "active_learning":
-        raise UserError(
-            f"strategy {name} needs the dynamics of rows that have no label, which cannot be "
-            "recorded in pipeline=active_learning; change strategy or pipeline"
-        )
+    if pipeline == "active_learning":
+        _check_dynamics(name, strategy.needs)
     missing = sorted({need.what for need in strategy.needs} - parts.selector.records)
     if missing:
         key = selector_key(parts)
@@ -38,6 +35,18 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         raise UserError(
             f"strategy {name} needs {' and '.join(missing)}, which {type(parts.selector).__name__} "
             f"does not give; {remedy}"
+        )
+
+
+def _check_dynamics(name: str, needs: Sequence[Need]) -> None:
+    """Refuses histories that a round of active learning cannot record."""
+    recorded = [need for need in needs if need.what == "dynamics"]
+    unlabeled = any(need.scope is not Scope.LABELED for need in recorded)
+    if unlabeled or any(need.short for need in recorded):
+        what = "the dynamics of rows that have no label" if unlabeled else "short fits of their own"
+        raise UserError(
+            f"strategy {name} needs {what}, which cannot be recorded in pipeline=active_learning; "
+            "change strategy or pipeline"
         )
 
 

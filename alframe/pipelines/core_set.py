@@ -9,10 +9,12 @@ from typing import Any
 
 from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
+from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
+from alframe.pipelines.selector import Selector
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Look, Outcome, Stages
 from alframe.pool import Pool
-from alframe.protocols import Parts, PipelineName, View
+from alframe.protocols import PipelineName, View
 from alframe.schedule import rng
 
 
@@ -21,9 +23,10 @@ class CoreSet:
     """Fit the proxy on all rows, observe, select for each size, fit the target on each.
 
     Without a proxy the target itself, trained on all rows, is the selector; a strategy that needs
-    no model (random) trains no selector. All sizes are selected from one look at the rows, whose
-    seconds stand with each of them. ``round_id`` counts the sizes from 0; the proxy's and the full
-    run's rows have -1.
+    no model (random) trains no selector, and one that needs short fits only (EL2N) trains these and
+    neither the proxy nor, for selection's sake, the target on all rows. All sizes are selected from
+    one look at the rows, whose seconds stand with each of them. ``round_id`` counts the sizes from
+    0; the proxy's, the short fits' and the full run's rows have -1.
 
     Args:
         parts: The composed parts.
@@ -87,23 +90,22 @@ class CoreSet:
         pool = Pool(data.num_rows, data.pool_rows)
         pool.disclose(data.pool_rows, stages.answer("all", data.pool_rows))
         everything = View(data.pool_rows, pool.labels(data.pool_rows))
-        needs = parts.strategy.needs
-        full = self._fit(stages, "full_target", everything, needs if parts.proxy is None else ())
-        proxy = self._fit(stages, "proxy", everything, needs) if parts.proxy and needs else None
-        look = cache(partial(stages.look, pool, proxy or full, 0))  # once for all sizes
-        timings = {}
-        if proxy is not None:
-            rows = self._evaluate(stages, "proxy", proxy, -1, everything)
-            timings["proxy"] = rows["seconds_fit"]
+        selector = Selector(parts, stages, everything)
+        look = cache(partial(stages.look, pool, selector.ready, 0))  # once for all sizes
+        timings: dict[str, float] = {}
+        for name, fit in selector.fits.items():
+            row = self._evaluate(stages, name, fit, -1, everything)
+            timings["proxy"] = timings.get("proxy", 0.0) + row["seconds_fit"]
         for index, size in enumerate(self.counts()):
             row = self._one_size(stages, index, size, pool, look)
             timings |= {f"{part}_{size}": row[f"seconds_{part}"] for part in ("observe", "select")}
             timings[f"target_{size}"] = row["seconds_fit"]
-        if self.full or (needs and proxy is None):
-            timings["full"] = self._evaluate(stages, "full_target", full, -1, everything)[
-                "seconds_fit"
-            ]
-        return Outcome("done", "all sizes trained", timings | self._speedups(timings))
+        selector.discard_short(stages)
+        if self.full or selector.takes_full:
+            row = self._evaluate(stages, "full_target", selector.full, -1, everything)
+            timings["full"] = row["seconds_fit"]
+        speedups = self._speedups(timings, selector.takes_full)
+        return Outcome("done", "all sizes trained", timings | speedups)
 
     def _one_size(
         self, stages: Stages, index: int, size: int, pool: Pool, look: Callable[[], Look]
@@ -115,13 +117,9 @@ class CoreSet:
         order = rows.argsort()  # the order of the picks must not matter to the fit
         chosen = None if weights is None else weights[order]
         view = View(rows[order], pool.labels(rows[order]), chosen)
-        target = self._fit(stages, f"{key}_target", view, ())
+        target = partial(stages.fit, f"{key}_target", self.parts.target, view, (), 0)
         costs = (query["seconds_observe"], query["seconds_select"])
         return self._evaluate(stages, f"{key}_target", target, index, view, costs)
-
-    def _fit(self, stages: Stages, name: str, view: View, needs: Sequence[Any]) -> LazyFit:
-        learner = self.parts.selector if name == "proxy" else self.parts.target
-        return cache(partial(stages.fit, name, learner, view, needs, 0))
 
     def _evaluate(
         self,
@@ -136,12 +134,11 @@ class CoreSet:
         place = {"round_id": round_id, "train_rows": len(view.rows)}
         return stages.evaluate(name, {name: fit}, labeled, place, {name: costs})[-1]
 
-    def _speedups(self, timings: dict[str, float]) -> dict[str, float]:
-        """Returns the full run's seconds over those of proxy, selection and target together."""
+    def _speedups(self, timings: dict[str, float], takes_full: bool) -> dict[str, float]:
+        """Returns the full run's seconds over those of selector, selection and target together."""
         if "full" not in timings:
             return {}
-        needs = self.parts.strategy.needs
-        selector = timings.get("proxy", timings["full"] if needs else 0.0)
+        selector = timings.get("proxy", 0.0) + (timings["full"] if takes_full else 0.0)
         return {
             f"speedup_{size}": timings["full"]
             / (

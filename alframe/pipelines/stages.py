@@ -11,20 +11,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from alframe.parts import Parts
 from alframe.pool import Pool
-from alframe.protocols import (
-    Array,
-    Fitted,
-    Learner,
-    Need,
-    Observations,
-    Parts,
-    Query,
-    Rows,
-    Scope,
-    State,
-    View,
-)
+from alframe.protocols import Array, Fitted, Learner, Need, Observations, Rows, State, View
 from alframe.record import Record
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
@@ -60,6 +49,14 @@ class Outcome:
     state: Literal["done", "waiting"]
     reason: str
     timings: dict[str, float] = field(default_factory=dict)
+
+
+class Observer(Protocol):
+    """Who looks at rows: a fitted model, or several that serve a need each."""
+
+    def observe(self, requests: Mapping[Need, Rows]) -> Observations:
+        """See `alframe.protocols.Fitted.observe`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,7 @@ class Stages:
         self._report(key, rows)
         return rows
 
-    def look(self, pool: Pool, selector: LazyFit | None, round_id: int) -> Look:
+    def look(self, pool: Pool, selector: Callable[[], Observer] | None, round_id: int) -> Look:
         """Observes the candidates; the selector may be None where nothing need be seen."""
         strategy = self.parts.strategy
         candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))

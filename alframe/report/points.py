@@ -44,21 +44,21 @@ def _active_learning(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[
             selector = so_far[(so_far["model"] == "proxy") & earlier]
         else:
             selector = so_far[(so_far["model"] == "target") & (so_far["fit"] != test["fit"])]
-        if not run.status.get("observes", True):  # random labels need no earlier model
+        if not run.listens_to:  # random labels need no earlier model
             selector = so_far.head(0)
         rows.append(_row(test, False, _total(selector["seconds_fit"]), _choosing(so_far)))
     return rows
 
 
 def _core_set(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[dict[str, object]]:
-    """A size costs the selector's fit (no proxy: the full run), choosing, and its own fit.
+    """A size costs the selector's fits (the proxy's, short ones, the full run), choosing, its own.
 
     A strategy that observes nothing, such as random, needs no selector.
     """
     full = fits[fits["fit"] == FULL_FIT]
-    selector = fits[fits["model"] == "proxy"] if run.has_proxy else full
-    if not run.status.get("observes", True):
-        selector = fits.head(0)
+    selector = fits[fits["model"] == "proxy"]
+    if run.full_run_selects:
+        selector = pd.concat([selector, full])
     rows = []
     for _, test in tests.iterrows():
         if test["fit"] == FULL_FIT:

@@ -41,7 +41,7 @@ def bars(group: Group, name: str) -> Picture:
     what = "end-to-end wall-clock, mean over seeds; error ± half its 95 % interval"
     axes = new_axes(title, f"{group.label}\n{what}", height=1.3 + 0.55 * len(sizes))
     for place, part in enumerate(sizes):
-        _stack(axes, place, part, "proxy" if group.runs[0].has_proxy else "full run, the selector")
+        _stack(axes, place, part, _selector(group.runs[0]))
     axes.set_yticks(range(len(sizes)), [_size(part, group) for part in sizes])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
@@ -101,6 +101,12 @@ def _stack(axes: Axes, place: int, part: pd.DataFrame, selector: str) -> None:
     )  # fmt: skip
 
 
+def _selector(run: Run) -> str:
+    if run.has_proxy:
+        return "proxy"
+    return "short fits" if run.listens_to == {"short fits"} else "full run, the selector"
+
+
 def _training_lines(group: Group) -> list[tuple[str, str, list[pd.DataFrame]]]:
     """Returns label, colour and one curve for each seed, in the order in which they start."""
     lines = []
@@ -123,7 +129,7 @@ def _training_lines(group: Group) -> list[tuple[str, str, list[pd.DataFrame]]]:
         ]
         lines.append((f"target on {int(str(size)):,} selected rows", color, curves))
     curves = [_curve(run, FULL_FIT, 0.0) for run in group.runs]
-    role = "" if group.runs[0].has_proxy else ", the selector"
+    role = ", the selector" if group.runs[0].full_run_selects else ""
     lines.append((f"target on all rows{role}", FULL, curves))
     with_points = [(label, color, [c for c in curves if len(c)]) for label, color, curves in lines]
     return [line for line in with_points if line[2]]

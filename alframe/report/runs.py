@@ -71,6 +71,22 @@ class Run:
             if value is not None
         )
 
+    @property
+    def listens_to(self) -> frozenset[str]:
+        """``fit`` and ``short fits``, as far as the strategy needed them: none of them for random.
+
+        Version 0.1.0 knew no short fits, and noted just whether anything was needed.
+        """
+        observes = self.status.get("observes", True)
+        if isinstance(observes, list):
+            return frozenset(map(str, observes))
+        return frozenset({"fit"} if observes else ())
+
+    @property
+    def full_run_selects(self) -> bool:
+        """Whether the strategy of a core-set run listened to the target trained on all rows."""
+        return "fit" in self.listens_to and not self.has_proxy
+
     def curve(self, fit: str) -> pd.DataFrame:
         """Returns the recorded epochs of one fit: epoch, seconds, split, error; maybe none.
 

@@ -16,7 +16,9 @@ from alframe.data.dataset import Dataset
 from alframe.errors import UserError
 from alframe.protocols import Array, Rows
 
-DYNAMICS = ("probability", "margin", "correct", "error_norm")
+DYNAMICS = ("probability", "margin", "correct", "error_norm", "gradient_norm")
+OF_EMBEDDING = frozenset({"gradient_norm"})
+"""The dynamics for which the embedding must be known."""
 
 
 class Meter:
@@ -100,15 +102,24 @@ class Classification:
         """Returns a fresh accumulator of the task's metrics."""
         return Meter(self.num_outputs, device)
 
-    def dynamics(self, fields: tuple[str, ...], logits: Tensor, labels: Tensor) -> Tensor:
+    def dynamics(
+        self,
+        fields: tuple[str, ...],
+        logits: Tensor,
+        labels: Tensor,
+        embedding: Tensor | None = None,
+    ) -> Tensor:
         """Returns what is recorded of a batch while it is trained on.
 
         Args:
             fields: Some of ``probability`` (of the label), ``margin`` (that minus the largest
                 other probability), ``correct`` (0 or 1), ``error_norm`` (Euclidean length of the
-                probabilities minus the one-hot label, as in EL2N).
+                probabilities minus the one-hot label, as in EL2N), ``gradient_norm`` (Euclidean
+                length of the cross-entropy's gradient with respect to the weights and the bias of
+                the last layer, as in GraNd: ``error_norm`` * sqrt(|h|^2 + 1) for an embedding h).
             logits: [b, classes].
             labels: [b].
+            embedding: [b, d], what entered the last layer; needed for ``gradient_norm`` only.
 
         Returns:
             [b, fields], float32.
@@ -126,4 +137,7 @@ class Classification:
             "correct": (logits.argmax(-1) == labels).float(),
             "error_norm": error.norm(dim=-1),
         }
+        if embedding is not None:
+            length = embedding.to(error.dtype).norm(dim=-1)
+            values["gradient_norm"] = values["error_norm"] * length.hypot(torch.ones_like(length))
         return torch.stack([values[field] for field in fields], -1)

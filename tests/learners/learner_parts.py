@@ -17,7 +17,7 @@ from alframe.models.small_cnn import SmallCNN
 from alframe.protocols import View
 from alframe.tasks.classification import Classification
 
-FIELDS = ("probability", "margin", "correct", "error_norm")
+FIELDS = ("probability", "margin", "correct", "error_norm", "gradient_norm")
 
 
 @cache

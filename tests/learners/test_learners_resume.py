@@ -24,6 +24,11 @@ CASES = {
     "early stopping": ("mlp", {"epochs": 9, "learning_rate": 1e-12, "early_stopping": 4}, ()),
     "forgetting": ("cnn", {"epochs": 5}, (CORRECT,)),
     "dynamics": ("dropout", {"epochs": 5, "curve_every": 2}, (DYNAMICS,)),
+    "short": (
+        "dropout",
+        {"epochs": 3, "schedule": "one_cycle", "min_steps": 24, "curve_every": 2},
+        (Need("dynamics", fields=FIELDS, fits=3, until_epoch=5),),
+    ),
 }
 
 

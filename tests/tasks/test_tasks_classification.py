@@ -12,9 +12,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from alframe.data.dataset import Splits, build_dataset
 from alframe.errors import UserError
-from alframe.tasks.classification import DYNAMICS, Classification
+from alframe.tasks.classification import DYNAMICS, OF_EMBEDDING, Classification
 
 CLASSES = 5
+PLAIN = tuple(field for field in DYNAMICS if field not in OF_EMBEDDING)
 
 
 def dataset(counts=(8, 8, 8, 8, 8)):
@@ -56,7 +57,7 @@ def test_probabilities_are_float32_or_better(dtype):
 
 
 def slow_dynamics(logits, label):
-    """The four values of one row, as the docstring says."""
+    """The values of one row that need no embedding, as the docstring says."""
     probs = [float(value) for value in softmax(logits)]
     others = [p for c, p in enumerate(probs) if c != label]
     error = [p - (c == label) for c, p in enumerate(probs)]
@@ -72,7 +73,7 @@ def slow_dynamics(logits, label):
 @given(
     st.integers(0, 2**32),
     st.integers(2, 7),
-    st.lists(st.sampled_from(DYNAMICS), min_size=1, max_size=4, unique=True),
+    st.lists(st.sampled_from(PLAIN), min_size=1, max_size=4, unique=True),
 )
 def test_dynamics_against_the_slow_twin(seed, classes, fields):
     logits, labels = batch(seed, 12, classes=classes)
@@ -86,10 +87,37 @@ def test_dynamics_against_the_slow_twin(seed, classes, fields):
 def test_dynamics_of_sure_logits_are_finite_and_take_nothing_apart():
     logits = torch.tensor([[1000.0, -1000, 0], [1000.0, -1000, 0]], requires_grad=True)
     labels = torch.tensor([0, 1])
-    values = TASK.dynamics(DYNAMICS, logits.detach(), labels)
+    values = TASK.dynamics(PLAIN, logits.detach(), labels)
     np.testing.assert_allclose(values[0], [1, 1, 1, 0], atol=1e-7)
     np.testing.assert_allclose(values[1], [0, -1, 0, 2**0.5], atol=1e-6)
     assert logits.tolist() == [[1000.0, -1000, 0], [1000.0, -1000, 0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_norm_is_that_of_autograd(seed):
+    """One row at a time through a last layer with a bias."""
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(7, CLASSES, dtype=torch.float64)
+    embedding = torch.randn(12, 7, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (12,))
+    slow = []
+    for row, label in zip(embedding, labels, strict=True):
+        layer.zero_grad()
+        torch.nn.functional.cross_entropy(layer(row), label).backward()
+        gradients = torch.cat([layer.weight.grad.flatten(), layer.bias.grad])
+        slow.append(float(gradients.norm()))
+    fields = ("gradient_norm", "margin")
+    values = TASK.dynamics(fields, layer(embedding).detach(), labels, embedding)
+    np.testing.assert_allclose(values[:, 0], slow, rtol=1e-9)
+    assert torch.equal(values[:, 1], TASK.dynamics(("margin",), layer(embedding), labels)[:, 0])
+
+
+def test_the_gradient_norm_of_half_precision_may_pass_its_range():
+    embedding = torch.full((1, 100), 60000.0, dtype=torch.float16)
+    logits = torch.tensor([[-9.0, 9.0]], dtype=torch.float16)
+    values = TASK.dynamics(("gradient_norm",), logits, torch.tensor([0]), embedding)
+    assert values.dtype == torch.float32
+    assert float(values) == pytest.approx(600000 * 2**0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

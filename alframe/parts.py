@@ -1,0 +1,45 @@
+"""The parts of a run, as the config composed them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from alframe.protocols import Candidates, Learner, Oracle, Strategy, Task
+
+if TYPE_CHECKING:
+    from alframe.data.dataset import Dataset
+    from alframe.limits import Limits
+    from alframe.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run, as the config composed them.
+
+    Attributes:
+        data: The dataset.
+        task: What is learned.
+        target: The learner whose accuracy counts.
+        proxy: The learner that judges the rows instead of the target, or None.
+        strategy: How rows are picked.
+        candidates: Which rows are looked at.
+        oracle: Who gives the labels.
+        schedule: How many, when, and when to stop.
+        limits: What a selection may take.
+    """
+
+    data: Dataset
+    task: Task
+    target: Learner
+    strategy: Strategy
+    candidates: Candidates
+    oracle: Oracle
+    schedule: Schedule
+    limits: Limits
+    proxy: Learner | None = None
+
+    @property
+    def selector(self) -> Learner:
+        """The learner that the strategy listens to."""
+        return self.target if self.proxy is None else self.proxy
