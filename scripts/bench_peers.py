@@ -84,7 +84,10 @@ def submodlib_facility_location(points, size):
 
 
 def gemv_badge(probs, embeddings, size, rng):
-    """BADGE on materialized gradient embeddings: k-means++ with a product for each pick."""
+    """BADGE on materialized gradient embeddings: k-means++ with a product for each pick.
+
+    It draws as alframe does (the largest of squared distance / exponential), to compare the rows.
+    """
     rows = torch.arange(len(probs))
     probs, embeddings = torch.from_numpy(probs), torch.from_numpy(embeddings)
     errors = probs.clone()
@@ -97,9 +100,9 @@ def gemv_badge(probs, embeddings, size, rng):
         last = picks[-1]
         distances = torch.addmv(norms, gradients, gradients[last], alpha=-2).add_(norms[last])
         torch.minimum(nearest, distances.clamp_min_(0), out=nearest)
-        nearest[picks] = 0
-        sums = nearest.double().cumsum(0)
-        picks.append(int(torch.searchsorted(sums, float(rng.random()) * float(sums[-1]))))
+        nearest[last] = 0
+        arrival = torch.from_numpy(rng.standard_exponential(len(probs)))
+        picks.append(int((nearest.double() / arrival).argmax()))
     return np.array(picks)
 
 

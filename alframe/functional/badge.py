@@ -13,6 +13,7 @@ from torch import Tensor
 from alframe.functional.arrays import ArrayT, like
 from alframe.functional.d2_sampling import sample_d2
 from alframe.functional.gradients import last_layer_gradients
+from alframe.functional.similarity import checked_rows
 
 
 def badge_select(
@@ -54,8 +55,8 @@ def badge_select(
     centers: with labeled rows as centers, what looks like them is picked later.
     """
     vectors = last_layer_gradients(probs, embeddings)
-    n, device = len(vectors), vectors.right.device
-    picked = _positions(centers, n).to(device)
+    n = len(vectors)
+    picked = checked_rows(centers, "centers", vectors.right)
     if not 0 <= size <= n - len(picked):
         raise ValueError(
             f"expected a size from 0 to {n - len(picked)} ({n} rows, {len(picked)} of them "
@@ -67,19 +68,3 @@ def badge_select(
         return like(sample_d2(vectors, picked, size, rng), probs)
     first = vectors.squared_norms.argmax().reshape(1)  # the first of equals
     return like(torch.cat([first, sample_d2(vectors, first, size - 1, rng)]), probs)
-
-
-def _positions(centers: Sequence[int] | Tensor | npt.NDArray[Any] | None, n: int) -> Tensor:
-    """Returns the distinct centers, ascending int64, refusing what is not a row."""
-    given = [] if centers is None else centers
-    values = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    if values.numel() == 0:
-        return torch.empty(0, dtype=torch.int64)
-    whole = not values.is_floating_point() and values.dtype != torch.bool
-    if values.ndim != 1 or not whole or values.min() < 0 or values.max() >= n:
-        raise ValueError(
-            f"expected centers to be a list of rows from 0 to {n - 1}, got {values.dtype} of "
-            f"shape {tuple(values.shape)} from {values.min().item()} to {values.max().item()}"
-        )
-    distinct: Tensor = torch.unique(values.long())
-    return distinct
