@@ -10,6 +10,12 @@ from alframe.limits import estimate, operations_per_second
 from alframe.parts import Parts
 from alframe.protocols import Candidates, Need, PipelineName, Scope, Work
 
+REASONS: dict[PipelineName, str] = {
+    "active_learning": "it needs the labels, or the training dynamics, of the rows that it picks "
+    "from",
+    "core_set": "it compares unlabeled rows with labeled ones, and here all labels are known",
+}
+"""Why a strategy is not defined in a pipeline."""
 COPIES = 3
 """Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
 
@@ -21,7 +27,8 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
     if pipeline not in strategy.pipelines:
         raise UserError(
             f"strategy {name} cannot run in pipeline={pipeline}: expected pipeline="
-            f"{' or '.join(sorted(strategy.pipelines))}; change strategy or pipeline"
+            f"{' or '.join(sorted(strategy.pipelines))}, since {REASONS[pipeline]}; change "
+            "strategy or pipeline"
         )
     if pipeline == "active_learning":
         _check_dynamics(name, strategy.needs)
