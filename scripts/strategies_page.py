@@ -30,12 +30,21 @@ embedding, k picks, c classes. Memory and time of a selection are beside what wa
 estimated before a run starts (`limits.memory`, `limits.seconds`). "Random" strategies draw random
 numbers (one stream for each run's seed and round); the others give the same rows at every seed.
 """
+FAMILIES = (
+    "Baseline",
+    "Uncertainty",
+    "Representation",
+    "Hybrid",
+    "Training dynamics",
+    "Geometry and gradients",
+    "Wrapper",
+)
 PARTS = ("Needs", "Cost", "Source", "Deviations")
 
 
 def sections(text: str) -> dict[str, str]:
     """Splits a docstring into its first line and its named parts, each on one line."""
-    text = inspect.cleandoc(text).replace("**", "")
+    text = re.sub(r"\*\*(\w+:)\*\*", r"\n\1", inspect.cleandoc(text))
     found = {"First": text.split("\n\n")[0]}
     pattern = rf"^({'|'.join(PARTS)}):\s*(.*?)(?=^(?:{'|'.join(PARTS)}|Args|Raises|Returns):|\Z)"
     for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
@@ -79,7 +88,10 @@ def every() -> list[dict[str, Any]]:
 def page() -> str:
     """Returns the page."""
     entries = every()
-    families = sorted({e["family"] for e in entries})
+    families = [name for name in FAMILIES if any(e["family"] == name for e in entries)]
+    unknown = {e["family"] for e in entries} - set(FAMILIES)
+    if unknown:
+        sys.exit(f"the first words of a YAML are no family: {', '.join(sorted(unknown))}")
     lines = [HEAD, "| strategy | family | pipelines | random | file |", "|---|---|---|---|---|"]
     for family in families:
         lines += [
@@ -88,7 +100,7 @@ def page() -> str:
             for e in entries
             if e["family"] == family
         ]
-    for e in entries:
+    for e in sorted(entries, key=lambda e: families.index(e["family"])):
         lines += [f"\n## {e['name']}\n", e["what"], ""]
         lines += [f"- **{part}**: {e[part]}" for part in PARTS if e.get(part)]
     return "\n".join(lines) + "\n"

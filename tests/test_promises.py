@@ -24,10 +24,10 @@ from alframe.functional import entropy
 from alframe.learners.lightning import LightningLearner
 from alframe.learners.probe import ProbeLearner
 from alframe.pipelines.stages import Stages
-from alframe.selection import check_query
 from alframe.pool import Pool
 from alframe.protocols import Need, Query
 from alframe.run_dir import RunDir, read_config
+from alframe.selection import check_query
 
 SMALL = (
     "data.subset=160",

@@ -53,7 +53,7 @@ class SparseCover:
     def all_gains(self) -> Tensor:
         """Returns the gains [n] of all candidates."""
         everyone = torch.arange(len(self._starts) - 1, device=self.cover.device)
-        return torch.cat([self.gains(part) for part in everyone.split(_ROWS)])
+        return torch.cat([self.gains(part) for part in torch.split(everyone, _ROWS)])
 
     def add(self, row: int, bounds: Tensor | None = None) -> None:  # noqa: ARG002
         """Makes one candidate a pick; bounds of gains are as good as before."""
@@ -97,7 +97,7 @@ class DenseCover:
         """Returns how much each candidate [b] would raise the weighted sum of covers, float64."""
         theirs = self._points.values(candidates)
         total = torch.zeros(len(candidates), dtype=torch.float64, device=self.cover.device)
-        for rows in self._open().split(self._points.chunk_rows(len(candidates))):
+        for rows in torch.split(self._open(), self._points.chunk_rows(len(candidates))):
             raised = self._points.block(self._points.values(rows), theirs)
             raised.sub_(self.cover[rows, None]).clamp_(min=0)
             total += raised.sum(0) if self.weights is None else self.weights[rows] @ raised
@@ -146,29 +146,30 @@ class DenseCover:
         return found
 
     def _sparse(self, rows: Tensor, limit: int) -> SparseCover | None:
-        pieces, count = [], 0
-        counts = torch.zeros(len(self.cover) + 1, dtype=torch.int64, device=self.cover.device)
+        device = self.cover.device
+        kept = torch.empty(limit, dtype=torch.int32, device=device)  # a CPU gives pages when used
+        values = torch.empty(limit, dtype=torch.float64, device=device)
+        counts, count = torch.zeros(self._points.n + 1, dtype=torch.int64, device=device), 0
         for candidates, near in self._near(rows):
             found = [self._values(candidates.start, rows, *pairs) for pairs in near]
-            mine, theirs, values = (torch.cat(part) for part in zip(*found, strict=True))
-            order = mine.argsort(stable=True)  # within a candidate, rows ascend already
-            pieces.append((theirs[order].int(), values[order]))
-            counts[1:][candidates] = torch.bincount(mine, minlength=counts[1:][candidates].numel())
-            count += len(mine)
-            if count > limit:
+            mine, theirs, new = (torch.cat(part) for part in zip(*found, strict=True))
+            end = count + len(mine)
+            if end > limit:
                 return None
-        kept = [torch.cat(part) for part in zip(*pieces, strict=True)]
-        return SparseCover(counts.cumsum(0), kept[0], kept[1], self.cover, self.weights)
+            order = mine.argsort(stable=True)  # within a candidate, rows ascend already
+            kept[count:end], values[count:end] = theirs[order].int(), new[order]
+            per_candidate = torch.bincount(mine, minlength=candidates.stop - candidates.start)
+            counts[candidates.start + 1 : candidates.stop + 1] = per_candidate
+            count = end
+        starts = counts.cumsum(0)
+        return SparseCover(starts, kept[:count], values[:count], self.cover, self.weights)
 
     def _values(
         self, start: int, rows: Tensor, mine: Tensor, theirs: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Keeps the pairs whose values are above the covers: candidates, points, values."""
-        points, at, kept = self._points, rows[theirs], []
-        step = points.chunk_rows()
-        for i, j in zip((mine + start).split(step), at.split(step), strict=True):
-            kept.append(points.pairs(points.values(i), points.values(j)))
-        values = torch.cat(kept)
+        at = rows[theirs]
+        values = self._points.between(mine + start, self._points, at)
         above = values > self.cover[at]
         return mine[above], at[above], values[above]
 
@@ -178,10 +179,11 @@ class DenseCover:
         All pairs whose similarity is above the point's cover are among them.
         """
         near: list[tuple[Tensor, Tensor]] = []
+        last = len(rows)
         for candidates, part, levels in self._levels(rows, 1, self._limits(rows)):
             mine, theirs = (levels > 0).nonzero(as_tuple=True)
             near.append((mine, theirs + part.start))
-            if part.stop == len(rows):
+            if part.stop == last:
                 yield candidates, near
                 near = []
 
@@ -209,19 +211,21 @@ class DenseCover:
         self, rows: Tensor, side: int, above: Tensor | None
     ) -> Iterator[tuple[slice, slice, Tensor]]:
         """Yields slices of candidates and of rows, with levels between them that may be changed."""
-        if not len(rows):
+        n, count = self._points.n, len(rows)
+        if not count:
             return
         right = self._points.right(rows, side, above)
         chunk = _LEVELS_CPU if self.cover.device.type == "cpu" else _LEVELS_GPU
-        width = min(_ROWS, len(rows))
-        step = min(max(1, chunk // width), self._points.n)
+        width = min(_ROWS, count)
+        step = min(max(1, chunk // width), n)
         buffer = torch.empty(step * width, device=self.cover.device)
-        for start in range(0, self._points.n, step):
-            candidates = slice(start, min(start + step, self._points.n))
+        for start in range(0, n, step):
+            candidates = slice(start, min(start + step, n))
             left = self._points.single[candidates]
-            for first in range(0, len(rows), width):
-                part = slice(first, min(first + width, len(rows)))
-                out = buffer[: len(left) * (part.stop - first)].view(len(left), -1)
+            for first in range(0, count, width):
+                part = slice(first, min(first + width, count))
+                shape = (candidates.stop - start, part.stop - first)
+                out = buffer[: shape[0] * shape[1]].view(shape)
                 yield candidates, part, torch.mm(left, right[part].T, out=out)
 
     def _limits(self, rows: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, like
 from alframe.functional.facility_covers import DenseCover
-from alframe.functional.lazy_greedy import all_picks, checked_size, checked_weights, greedy
+from alframe.functional.lazy_greedy import all_picks, checked_weights, greedy
 from alframe.functional.similarity import (
     PointSet,
     check_metric,
     checked_rows,
+    checked_size,
     exact_products,
     finite_points,
     times_two_to,
@@ -54,8 +55,8 @@ def facility_location_greedy(
     above. After a pick, only points whose cover rose (about n / t after t picks) are compared
     with all candidates, to lower the bounds. Candidates whose bounds are not below the best gain
     are evaluated. Once no more than about 128 candidates per point can still raise its cover, those
-    pairs are kept, and picks cost next to nothing. Time O(n^2 d), a few passes over all pairs; extra
-    memory: about 2 KB per point and two float32 copies of the embeddings, never n * n.
+    pairs are kept, and picks cost next to nothing. Time O(n^2 d), some passes over all pairs; extra
+    memory: up to 3 KB per point and two float32 copies of the embeddings, never n * n.
 
     Args:
         embeddings: Points [n, d], any real dtype. Numpy in means numpy out; torch in means torch on

@@ -118,14 +118,21 @@ class PointSet:
         distances = torch.cdist(mine, others, compute_mode=direct)
         return distances.neg_() if self.metric == "euclidean" else -distances.square_()
 
-    def pairs(self, mine: Tensor, others: PointSet, theirs: Tensor) -> Tensor:
+    def pairs(self, mine: Tensor, others: Tensor) -> Tensor:
+        """Returns similarities [m] of values [m, d] to values [m, d], one to one, in float64."""
+        if not self.is_distance:
+            return (mine * others).sum(dim=1)
+        squares = (mine - others).square_().sum(dim=1)
+        return squares.sqrt_().neg_() if self.metric == "euclidean" else squares.neg_()
+
+    def between(self, mine: Tensor, others: PointSet, theirs: Tensor) -> Tensor:
         """Returns similarities [m] of points mine[i] to points theirs[i] of a set, in float64."""
         step = self.chunk_rows()
         # A GPU sums a row in an order that depends on the number of rows: always as many.
         padding = 0 if self.device.type == "cpu" else -len(mine) % step
         rows = (torch.cat([part, part.new_zeros(padding)]) for part in (mine, theirs))
         parts = zip(*(torch.split(part, step) for part in rows), strict=True)
-        found = [self._one_to_one(self.values(i), others.values(j)) for i, j in parts]
+        found = [self.pairs(self.values(i), others.values(j)) for i, j in parts]
         return torch.cat(found)[: len(mine)]
 
     def right(self, rows: Tensor | slice, side: int, above: Tensor | None = None) -> Tensor:
@@ -150,12 +157,6 @@ class PointSet:
     def slack(self, mine: Tensor, others: Tensor) -> Tensor:
         """Returns how far at most a level is from the true one, for squared lengths of points."""
         return (2 * self._error * (mine + others)).add_(2 * _UNDERFLOW)
-
-    def _one_to_one(self, mine: Tensor, others: Tensor) -> Tensor:
-        if not self.is_distance:
-            return (mine * others).sum(dim=1)
-        squares = (mine - others).square_().sum(dim=1)
-        return squares.sqrt_().neg_() if self.metric == "euclidean" else squares.neg_()
 
     def _scale(self, exponents: Tensor) -> None:
         """Sets what the points are multiplied by, moving extreme ones out of the way once."""

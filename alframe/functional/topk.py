@@ -100,7 +100,7 @@ def nearest(
         if exclude_self:
             levels.diagonal(start).fill_(-torch.inf)
         found, mine, theirs = _candidates(
-            queries, points, part, levels.unflatten(1, (-1, group)), k
+            queries, points, part, levels.view(len(levels), -1, group), k
         )
         # Rows ascend within each query: stable sorts leave equal values in their order.
         order = found.argsort(descending=True, stable=True)
@@ -117,10 +117,8 @@ def _candidates(
     """Returns similarity, query (less the part's start) and row of each pair that may matter.
 
     A pair does not where k others are surely better: their levels, less twice what rounding can
-    have added, are above its own. Sorted by query, then row.
-
-    Args:
-        levels: [queries in the part, groups, rows in a group]. Whole groups are left out first.
+    have added, are above its own. Sorted by query, then row. Levels are given as [queries in the
+    part, groups, rows in a group], and whole groups are left out first.
     """
     best, size = levels.amax(dim=2), levels.shape[2]
     top, groups = best.topk(k, dim=1)
@@ -132,19 +130,12 @@ def _candidates(
     kept = levels.flatten(0, 1).index_select(0, mine * best.shape[1] + group)
     hit, place = (kept >= cut[mine, None]).nonzero(as_tuple=True)
     mine, theirs = mine[hit], group[hit] * size + place
-    step = queries.chunk_rows()
-    found = [
-        queries.pairs(queries.values(i + part.start), points.values(j))
-        for i, j in zip(mine.split(step), theirs.split(step), strict=True)
-    ]
-    return torch.cat(found), mine, theirs
+    return queries.between(mine + part.start, points, theirs), mine, theirs
 
 
 def _sets(points: Tensor, queries: Tensor, metric: str) -> tuple[PointSet, PointSet]:
     """Returns both sets such that similarities between them are defined."""
-    if metric == "cosine":
-        return PointSet(points, metric), PointSet(queries, metric)
-    if metric == "dot":  # each of its own scale: a product has the scales of both
+    if metric != "euclidean":  # each of its own scale: a product has the scales of both
         return PointSet(points, metric), PointSet(queries, metric)
     exponent = max(largest_exponent(points), largest_exponent(queries))
     theirs = PointSet(points, metric, exponent)

@@ -31,7 +31,7 @@ def least_confidence(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Lewis & Gale 1994, arXiv:cmp-lg/9407020.
     """
-    return score_rows(probs, lambda _, largest: 1 - largest, 1)
+    return score_rows(probs, lambda _, largest, __: 1 - largest, 1)
 
 
 def margin(probs: ArrayT) -> ArrayT:
@@ -66,11 +66,15 @@ def entropy(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Shannon 1948.
     """
-    return score_rows(probs, lambda chunk, _: -p_log_p(chunk).sum(dim=1), 1)
+    return score_rows(probs, _entropy, 1)
 
 
-def _margin(chunk: Tensor, largest: Tensor) -> Tensor:
+def _margin(chunk: Tensor, largest: Tensor, spare: Tensor) -> Tensor:
     # One of the largest is taken out: 2 to 16 times as fast as topk (AMD EPYC 9004, 10 to 1,000
     # classes, one thread).
-    others = chunk.scatter(1, likeliest(chunk).unsqueeze(1), -1.0)
+    others = spare.copy_(chunk).scatter_(1, likeliest(chunk).unsqueeze(1), -1.0)
     return others.amax(dim=1) - largest
+
+
+def _entropy(chunk: Tensor, _: Tensor, spare: Tensor) -> Tensor:
+    return -p_log_p(chunk, out=spare).sum(dim=1)

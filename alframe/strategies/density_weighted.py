@@ -51,7 +51,8 @@ class DensityWeighted:
 
     Source: Settles & Craven, "An Analysis of Active Learning Strategies for Sequence Labeling
     Tasks" (EMNLP 2008), information density; Settles, "Active Learning Literature Survey" (2009),
-    section 3.6. Deviations: 1. cosines are mapped from [-1, 1] to [0, 1] by (1 + sim) / 2, because
+    section 3.6.
+    Deviations: 1. cosines are mapped from [-1, 1] to [0, 1] by (1 + sim) / 2, because
     embeddings may be signed, where the paper's counts of features are not: the order by density is
     the same, its weight against uncertainty is smaller at the same beta. 2. The mean is over all
     that is observed, labeled rows included, where the paper's is over the unlabeled ones. 3.

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from alframe.functional import kcenter, kcenter_greedy
+from alframe.functional import kcenter_greedy, passes
 
 # (dtype, scale, offset) under which scale * (-3 .. 3) + offset is exact.
 GRIDS = [
@@ -98,7 +98,7 @@ def test_picks_are_those_of_exact_arithmetic(problem):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("centers", [(), (5,), (17, 200, 3)])
 def test_picks_equal_brute_force_on_random_data(monkeypatch, chunk, dtype, centers):
-    monkeypatch.setattr(kcenter, "_CHUNK", chunk)
+    monkeypatch.setattr(passes, "_CHUNK", chunk)
     points = np.random.default_rng(0).normal(size=(201, 7)).astype(dtype)
     rows, radii = kcenter_greedy(points, 40, centers)
     expected_rows, expected_radii = float_twin(points, 40, centers)

@@ -11,8 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from skactiveml.pool import uncertainty_scores
 
-from alframe.functional import entropy, least_confidence, margin
+from alframe.functional import probabilities as shared
+from alframe.functional.uncertainty import entropy, least_confidence, margin
 
 SCORES = [
     pytest.param(least_confidence, id="least_confidence"),
@@ -50,6 +52,20 @@ TWINS = [
 def test_score_equals_its_twin(score, twin, seed):
     probs = probabilities(seed)
     np.testing.assert_allclose(score(probs), twin(probs), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("score", "method", "shift"),
+    [
+        pytest.param(least_confidence, "least_confident", 0, id="least_confidence"),
+        pytest.param(margin, "margin_sampling", 1, id="margin"),
+        pytest.param(entropy, "entropy", 0, id="entropy"),
+    ],
+)
+def test_score_equals_that_of_scikit_activeml(score, method, shift):
+    probs = probabilities(8, n=200)
+    theirs = uncertainty_scores(probs, method=method)  # their margin is 1 - difference
+    np.testing.assert_allclose(score(probs) + shift, theirs, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(("score", "twin"), TWINS)
@@ -142,3 +158,77 @@ def test_another_shape_is_refused(score):
 def test_margin_wants_two_classes():
     with pytest.raises(ValueError, match="classes >= 2"):
         margin(np.ones((3, 1)))
+
+
+@pytest.fixture
+def tiny_chunks(monkeypatch):
+    monkeypatch.setattr(shared, "_CPU_CHUNK", 30)  # four rows of seven values
+
+
+@pytest.mark.parametrize(("score", "twin"), TWINS)
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 21])
+@pytest.mark.usefixtures("tiny_chunks")
+def test_every_row_is_scored_whatever_the_chunks(score, twin, n):
+    probs = probabilities(9, n)
+    np.testing.assert_allclose(score(probs), twin(probs), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("bad", [[0], [10], [3, 4, 20]])
+@pytest.mark.parametrize("value", [np.nan, -1e-3, 1.1])
+@pytest.mark.usefixtures("tiny_chunks")
+def test_a_bad_value_in_any_chunk_is_found(score, bad, value):
+    probs = probabilities(10, 21)
+    probs[bad, -1] = value
+    with pytest.raises(ValueError, match=f"{len(bad)} bad rows of 21: {', '.join(map(str, bad))}$"):
+        score(probs)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_one_chunk_and_a_row_score_as_the_parts_do(score):
+    rows = shared._CPU_CHUNK // 1000 + 1
+    probs = torch.rand(rows, 1000, generator=torch.Generator().manual_seed(0)) / 1000
+    parts = torch.cat([score(part) for part in probs.split(100)])
+    np.testing.assert_allclose(score(probs), parts, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_input_is_not_written_to(score):
+    probs = probabilities(11)
+    probs.flags.writeable = False
+    before = probs.copy()
+    score(probs)
+    score(torch.from_numpy(before))
+    np.testing.assert_array_equal(before, probs)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_any_memory_layout(score):
+    probs = torch.from_numpy(probabilities(12))
+    for view in (probs.T.contiguous().T, probs.repeat(1, 2)[:, :7], probs.repeat(2, 1)[::2]):
+        np.testing.assert_allclose(score(view), score(view.clone()), rtol=1e-13, atol=1e-15)
+
+
+def test_margin_of_equal_largest_is_zero():
+    assert margin(np.array([[0.4, 0.2, 0.4], [0.5, 0.5, 0.0]])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_values_a_bfloat16_rounding_above_one_are_taken(score):
+    assert torch.isfinite(score(torch.tensor([[1 + 2**-7, 0.0]], dtype=torch.bfloat16))).all()
+
+
+def test_entropy_in_float32_is_as_good_as_in_float64():
+    probs = probabilities(13, n=300, classes=100).astype(np.float32)
+    probs[0] = np.eye(100)[3]
+    # 100 terms, each within a few roundings of at most 0.37
+    np.testing.assert_allclose(entropy(probs), entropy(probs.astype(np.float64)), atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_on_a_gpu_equal_those_on_the_cpu(score):
+    probs = torch.from_numpy(probabilities(14, n=300)).float()
+    on_gpu = score(probs.cuda())
+    assert on_gpu.is_cuda
+    np.testing.assert_allclose(on_gpu.cpu(), score(probs), rtol=1e-5, atol=1e-6)

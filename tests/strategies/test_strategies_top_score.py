@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from strategy_worlds import select, strategy_of, world
 
+from alframe.errors import UserError
 from alframe.observations import Table, TableObservations
 from alframe.pool import Pool
 from alframe.strategies.top_score import TopScore, highest
@@ -19,6 +20,25 @@ SLOW = {
     "entropy": lambda probs: scipy.stats.entropy(probs, axis=1),
     "least_confidence": lambda probs: 1 - probs.max(axis=1),
     "margin": lambda probs: -np.abs(np.diff(np.sort(probs, axis=1)[:, -2:], axis=1))[:, 0],
+}
+
+
+def slow_bald(draws):
+    """Mutual information of label and draw, from the table of their joint probabilities."""
+    joint = draws / len(draws)
+    alone = joint.sum(axis=0, keepdims=True) * joint.sum(axis=1, keepdims=True)
+    return float(np.sum(joint * np.log(joint / alone)))
+
+
+def slow_variation_ratio(draws):
+    votes = [max(range(len(draw)), key=lambda label: draw[label]) for draw in draws.tolist()]
+    return 1 - max(votes.count(label) for label in set(votes)) / len(votes)
+
+
+SLOW_OF_DRAWS = {
+    "bald": slow_bald,
+    "mean_std": lambda draws: np.mean([np.std(column) for column in draws.T]),
+    "variation_ratio": slow_variation_ratio,
 }
 
 
@@ -66,6 +86,48 @@ def test_only_one_number_a_row_is_kept():
     (need,) = strategy_of("entropy").needs
     assert need.reduce is not None
     assert need.reduce(torch.full((4, 3), 1 / 3)).shape == (4,)
+    (need,) = strategy_of("bald").needs
+    assert (need.what, need.draws) == ("mc_probs", 20)
+    assert need.reduce(torch.full((4, 20, 3), 1 / 3)).shape == (4,)
+
+
+@pytest.mark.parametrize("name", SLOW_OF_DRAWS)
+@pytest.mark.parametrize("seed", range(3))
+def test_order_and_scores_of_draws_against_loops(name, seed):
+    seen = world(seed)
+    values = {
+        row: SLOW_OF_DRAWS[name](draws)
+        for row, draws in zip(seen.rows.tolist(), seen.mc_probs.numpy(), strict=True)
+    }
+    query = select(strategy_of(name), seen, 30)
+    rows = sorted(seen.candidates.tolist(), key=lambda row: (-round(values[row], 12), row))[:30]
+    assert query.rows.tolist() == rows
+    np.testing.assert_allclose(query.scores, [values[row] for row in rows], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", SLOW_OF_DRAWS)
+def test_draws_that_contradict_come_first_and_those_that_agree_to_be_unsure_last(name):
+    seen = world(classes=2)
+    contradicting, unsure = seen.candidates[[5, 9]]
+    turns = torch.arange(20) % 2
+    seen.mc_probs[seen.rows == contradicting] = torch.eye(2, dtype=torch.float64)[turns]
+    seen.mc_probs[seen.rows == unsure] = torch.tensor([0.51, 0.49]).double()
+    rows = select(strategy_of(name), seen, len(seen.candidates)).rows
+    assert rows[0] == contradicting
+    assert rows[-1] == unsure
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"of": "embeddings"}, "strategy.of=embeddings: expected probs or mc_probs"),
+        ({"of": "mc_probs", "draws": 1}, "strategy.draws=1: expected a whole number, 2 or more"),
+        ({"draws": 2.5}, "strategy.draws=2.5: expected a whole number"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        TopScore(lambda probs: probs[:, 0], **options)
 
 
 def test_any_function_of_the_probabilities_will_do():
