@@ -14,8 +14,10 @@ class Forgetting:
     """Takes the rows that were forgotten most often while the selector trained.
 
     A row is forgotten when it was classified correctly in one epoch and wrongly in the next; a row
-    that was never classified correctly counts as forgotten infinitely often. Needs the recorded
-    ``correct`` of every row in every epoch: one byte each.
+    that was never classified correctly counts as forgotten infinitely often.
+
+    Needs: dynamics of the candidates: ``correct`` in every epoch, one byte each.
+    Cost: time O(e n), memory O(e n) bytes beyond the observations (n candidates, e epochs).
 
     Source: Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network
     Learning" (ICLR 2019), algorithm 1; arXiv:1812.05159.
