@@ -36,8 +36,8 @@ class KCenterWeighted:
     Networks: A Core-Set Approach" (ICLR 2018), algorithm 1; arXiv:1708.00489; the weighted
     objective of Dyer & Frieze, "A simple heuristic for the p-centre problem" (Operations Research
     Letters 3, 1985), whose heuristic is this greedy, and of Plesnik, "A heuristic for the p-center
-    problem in graphs" (Discrete Applied Mathematics 17, 1987). Deviations: 1. that the weights are
-    uncertainties is in none of these papers. 2. Greedy is within min(3, 1 + largest weight /
+    problem in graphs" (Discrete Applied Mathematics 17, 1987).
+    Deviations: 1. that the weights are uncertainties is in none of these papers. 2. Greedy is within min(3, 1 + largest weight /
     smallest weight) of the best (Dyer & Frieze) only where no weight is 0. Candidates of weight 0
     come last, the lowest row first.
 
