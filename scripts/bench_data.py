@@ -74,11 +74,7 @@ def cifar10_resnet20():
         from alframe.pipelines.stages import FitWorkspace
         from alframe.protocols import Need, View
 
-        words = [
-            "experiment=svp_cifar10_small",
-            "learner@proxy=null",
-            "target.recipe.curve_every=0",
-        ]
+        words = ["experiment=svp_cifar10_small", "target.recipe.curve_every=0"]
         words += ["data.subset=200", "target.recipe.epochs=1"] if SMALL else []
         parts, _ = parts_of(words)
         rows = parts.data.pool_rows

@@ -12,7 +12,7 @@ for pipeline in active_learning core_set; do
     # Dropout for the strategies that draw from it, in all runs alike.
     options="target.model.dropout=0.1 schedule.query_size=40 schedule.budget=220"
   else
-    options="experiment=digits_svp proxy.model.dropout=0.1 pipeline.full=false"
+    options="experiment=digits_svp learner@target=mlp proxy.model.dropout=0.1 pipeline.sizes=[0.05,0.1,0.2] pipeline.full=false"
   fi
   command="alframe -m strategy=EACH $seeds trainer=cpu $options"
   ${command/EACH/$names} hydra.sweep.dir="$folder/$pipeline"
