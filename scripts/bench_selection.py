@@ -1,6 +1,7 @@
 """Measures the selection kernels against peers on the same input, one fresh process for each case.
 
     python scripts/bench_selection.py [--small] [--only CASE ...] [--large]
+    python scripts/bench_selection.py --readme      writes the kept table into the README
 
 Prints a Markdown table and writes results/bench_selection.json (with --small: nothing is kept,
 sizes are a hundredth, some minutes become seconds). Needs the dev extra (scikit-activeml,
@@ -259,6 +260,33 @@ def show(name, rows):
         )
 
 
+def compact(kept):
+    """Returns the kept cases as the README's table: one row each, peers as ratios."""
+    lines = ["| case | seconds | extra memory | times as long: |", "|---|---|---|---|"]
+    for name, case in kept.items():
+        ours, *others = case["rows"]
+        ratios = ", ".join(
+            f"{row['by']} {'~' * bool(row.get('extended'))}{row['seconds'] / ours['seconds']:.3g} x"
+            for row in others
+        )
+        lines.append(
+            f"| {name} | {ours['by'] + ': ' if ours['by'] != 'alframe' else ''}"
+            f"{ours['seconds']:.3g} | {ours['extra_mb']:.0f} MB | {ratios} |"
+        )
+    stamps = {(c["device"], c["versions"]["torch"], c["date"]) for c in kept.values()}
+    said = "; ".join(f"{device}, torch {torch_}, {date}" for device, torch_, date in sorted(stamps))
+    return "\n".join([*lines, "", f"*{said}; seed 0; `scripts/bench_selection.py`.*"])
+
+
+def write_readme():
+    """Puts the kept table between the README's two marks."""
+    readme = RESULTS.parent / "README.md"
+    mark = "<!-- bench_selection -->"
+    before, _, after = readme.read_text().split(mark)
+    kept = json.loads((RESULTS / "bench_selection.json").read_text())["cases"]
+    readme.write_text(f"{before}{mark}\n{compact(kept)}\n{mark}{after}")
+
+
 def main():
     """Measures the cases and keeps the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -267,8 +295,12 @@ def main():
     parser.add_argument(
         "--only", nargs="*", default=[""], help="cases whose name holds one of these"
     )
+    parser.add_argument("--readme", action="store_true")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.readme:
+        write_readme()
+        return
     if given.case:
         run_case(given.case)
         return

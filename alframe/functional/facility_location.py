@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -42,9 +43,10 @@ def facility_location_greedy(
     - cosine: max(0, cosine); that of a zero vector is 0 to all points, also to itself. It equals
       submodlib's "cosine".
     - euclidean: M - distance, as in CRAIG, where M is twice the largest distance of a point to the
-      mean of all. M is in the first gain only: it changes no pick.
+      mean of all distinct points. M is in the first gain only: it changes no pick.
     - sqeuclidean: M^2 - squared distance: greedy k-medoids. apricot's "euclidean" but for its
-      smaller constant. On points of length 1 its picks are those of (1 + cosine) / 2.
+      smaller constant. On points of length 1 its picks are those of (1 + cosine) / 2. Gains are
+      infinite where squares of the embeddings are.
 
     Exact: picks and gains are decided in float64 (distances by direct differences). Gains that
     differ by less than 1e-10 of the best, or by less than float64 can tell, are ties, and go to the
@@ -120,8 +122,10 @@ def assign_counts(
     """
     check_metric(metric, METRICS)
     points = finite_points(embeddings)
-    picks = torch.as_tensor(rows, device=points.device).long()
-    if len(checked_rows(rows, "rows", points)) != len(picks) or not len(picks):
+    distinct = checked_rows(rows, "rows", points)
+    given = rows if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    picks = given.to(points.device).long()
+    if len(distinct) != len(picks) or not len(picks):
         raise ValueError(f"expected at least one row and no row twice, got {len(picks)} rows")
     with exact_products(points.device):
         space = PointSet(points, metric)
@@ -139,12 +143,11 @@ def _distinct(
         The lowest row of each distinct point, ascending; which distinct point each point equals;
         and the weights of the distinct points. Where all are distinct, None, None and the weights.
     """
-    found, copies = torch.unique(points, dim=0, return_inverse=True)
+    found, copies, counts = torch.unique(points, dim=0, return_inverse=True, return_counts=True)
     n, device = len(points), points.device
     if len(found) == n:
         return None, None, weights
-    rows = torch.arange(n, device=device)
-    lowest = torch.full((len(found),), n, device=device).scatter_reduce(0, copies, rows, "amin")
+    lowest = copies.argsort(stable=True)[counts.cumsum(0) - counts]
     first, order = lowest.sort()
     copies = order.argsort()[copies]
     each = torch.ones(n, dtype=torch.float64, device=device) if weights is None else weights

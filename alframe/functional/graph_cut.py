@@ -119,7 +119,7 @@ class _Cut:
         whole = torch.tensor(rows, dtype=torch.int64, device=gains.device)
         changes = torch.tensor(found, dtype=torch.float64, device=gains.device)
         if self._space.is_distance:
-            before = torch.arange(len(given), len(given) + size, device=gains.device)
+            before = torch.arange(len(given), len(given) + size, device=gains.device).double()
             changes += self._lowest * (self._space.n - self._trade_off * (2 * before + 1))
         return whole, times_two_to(changes, self._power * self._space.exponent)
 

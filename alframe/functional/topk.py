@@ -137,6 +137,6 @@ def _sets(points: Tensor, queries: Tensor, metric: str) -> tuple[PointSet, Point
     """Returns both sets such that similarities between them are defined."""
     if metric != "euclidean":  # each of its own scale: a product has the scales of both
         return PointSet(points, metric), PointSet(queries, metric)
-    exponent = max(largest_exponent(points), largest_exponent(queries))
+    exponent = largest_exponent(points, queries)
     theirs = PointSet(points, metric, exponent)
     return theirs, PointSet(queries, metric, exponent, theirs.center)

@@ -123,6 +123,12 @@ def test_points_that_float32_cannot_tell_apart_are_told_apart():
     np.testing.assert_allclose(values, expected_values, rtol=1e-9)
 
 
+def test_tiny_points_are_told_apart_from_zero_queries():
+    values, rows = pairwise_topk(np.zeros((1, 1)), np.array([[2.0**-1030], [0]]), 2)
+    assert rows.tolist() == [[1, 0]]
+    assert values.tolist() == [[0, 2.0**-1030]]
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e-300, -1e300])
 def test_equal_points_come_lowest_first(metric, value):
