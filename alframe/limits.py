@@ -15,18 +15,31 @@ from alframe.errors import UserError
 from alframe.options import check_range, is_number
 from alframe.protocols import Cost, Strategy, Work
 
+REMEDY = "choose candidates=random_subset, a smaller data.subset or another strategy"
 VECTORS = 16
 """Numbers for each row that a strategy without an estimate of its own is taken to keep."""
 
 
-def available_bytes() -> int:
+def available_bytes() -> float:
     """Returns the host memory that can be taken without swapping, in bytes."""
     info = Path("/proc/meminfo")
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if info.is_file():
         for line in info.read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+                free = int(line.split()[1]) * 1024
+    return min(free, _left_in_the_container())
+
+
+def _left_in_the_container() -> float:
+    """Returns what the control group leaves, where containers and clusters set a limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return float("inf")
+    return float("inf") if limit == "max" else max(0, int(limit) - used)
 
 
 def estimate(strategy: Strategy, work: Work) -> Cost:
@@ -69,20 +82,20 @@ class Limits:
         if self.seconds is not None and not (is_number(self.seconds) and self.seconds > 0):
             raise UserError(f"limits.seconds={self.seconds}: expected null or seconds above 0.")
 
-    def check(self, needed: int, seconds: float, what: str) -> None:
+    def check(self, needed: int, seconds: float, what: str, remedy: str = REMEDY) -> None:
         """Raises `UserError` if that much memory, or time, is more than allowed.
 
         Args:
             needed: Bytes.
             seconds: Of the selection, by estimate.
             what: The selection in words, for the message.
+            remedy: What to change, for the message.
         """
         free = available_bytes()
         if needed > self.memory * free:
             raise UserError(
                 f"{what} would take {needed / 2**30:.1f} GiB: expected at most {self.memory:.0%} "
-                f"(limits.memory) of the {free / 2**30:.1f} GiB that are free; choose "
-                "candidates=random_subset, a smaller data.subset or another strategy"
+                f"(limits.memory) of the {free / 2**30:.1f} GiB that are free; {remedy}"
             )
         if self.seconds is not None and seconds > self.seconds:
             raise UserError(

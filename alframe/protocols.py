@@ -164,6 +164,8 @@ class Strategy(Protocol):
     """Picks rows. Holds no model, loader, device, config or global random state.
 
     It may also have ``cost(work: Work) -> Cost``; without it, it is taken to be linear in the rows.
+    ``scores_rows = True`` says that its scores are of each row on its own, whatever else is picked:
+    then other strategies may build on them.
     """
 
     needs: tuple[Need, ...]

@@ -96,22 +96,38 @@ def read_rows(name: str, flag: str, total: int) -> Rows:
     return distinct
 
 
-def read_labels(name: str, flag: str, total: int) -> Array:
-    """Returns one label for each row as numbers from 0 on, in the order of the distinct labels.
+def read_labels(name: str, flag: str, known: Rows, total: int) -> Array:
+    """Returns one label for each row [total]: whole numbers as they are, names in sorted order.
+
+    Args:
+        name: The file: one label for each row.
+        flag: Of the command line, for errors.
+        known: The rows whose labels are looked at; those of others may be missing.
+        total: Rows that there are.
 
     Raises:
-        UserError: For another number of labels, or missing ones.
+        UserError: For another number of labels, or known rows without one.
     """
     labels = _read_column(name, flag, "label")
     if labels.shape != (total,):
         raise UserError(
             f"{flag}={name}: expected {total} labels, one for each row, got shape {labels.shape}"
         )
-    if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise UserError(f"{flag}={name}: {int(np.isnan(labels).sum())} labels are missing")
-    return np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)[
-        1
-    ].astype(np.int64)
+    given = labels[known]
+    missing = np.array([label is None or label != label for label in given.tolist()], dtype=bool)
+    if missing.any():
+        raise UserError(
+            f"{flag}={name}: {missing.sum()} labels are missing, the first is that of row "
+            f"{known[missing][0]}"
+        )
+    numbers = np.full(total, -1, dtype=np.int64)
+    if given.dtype.kind in "iub" or (given.dtype.kind == "f" and (given % 1 == 0).all()):
+        if len(given) and given.min() < 0:
+            raise UserError(f"{flag}={name}: expected labels from 0 on, got {given.min()}")
+        numbers[known] = given.astype(np.int64)
+    else:
+        numbers[known] = np.unique(given.astype(str), return_inverse=True)[1]
+    return numbers
 
 
 def _read_column(name: str, flag: str, usual: str) -> Array:

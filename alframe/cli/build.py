@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -14,6 +15,8 @@ from alframe.errors import UserError, placed
 from alframe.parts import Parts
 
 Node = Mapping[str, Any]
+NESTED = re.compile(r"full_key: (\S+)")
+"""Where in a node Hydra failed."""
 
 
 def accepted(target: Callable[..., Any]) -> tuple[set[str], bool]:
@@ -80,6 +83,9 @@ def _mistake(error: Exception, key: str) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
+            inner = NESTED.search(str(error))
+            if key == "strategy" and inner:  # it does not know that it stands inside another
+                return UserError(str(cause).replace("strategy.", f"strategy.{inner[1]}."))
             return placed(cause, key) if key in ("target", "proxy") else cause
         if isinstance(cause, TypeError | ValueError):
             return UserError(f"{key} cannot be built from these values: {cause}")

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arrays = _arrays(arguments)
         query = _select(strategy, arrays, arguments)
         _write(query, arguments.out)
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, OSError, RuntimeError, MemoryError) as error:
         sys.stderr.write(f"alframe-select: {' '.join(str(error).split())}\n")
         return 2
     return 0
@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         "--dynamics", metavar="FILE", help="recorded history: an array [epochs, n] for each field"
     )
     parser.add_argument("--labeled", metavar="FILE", help="row numbers that are labeled already")
-    parser.add_argument("--labels", metavar="FILE", help="one label for each row [n]")
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="one label for each row [n]: numbers are the columns of the probabilities, names are "
+        "sorted; with --labeled, those of other rows may be missing",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of stochastic strategies (default: 0)")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
     parser.add_argument(
@@ -116,8 +121,20 @@ def _arrays(arguments: argparse.Namespace) -> Arrays:
     if arguments.labeled is not None:
         given["labeled"] = read_rows(arguments.labeled, "--labeled", rows)
     if arguments.labels is not None:
-        given["labels"] = read_labels(arguments.labels, "--labels", rows)
+        known = given.get("labeled", np.arange(rows))
+        given["labels"] = read_labels(arguments.labels, "--labels", known, rows)
+        _check_labels(given["labels"], given)
     return Arrays(rows, **given)
+
+
+def _check_labels(labels: Any, given: dict[str, Any]) -> None:
+    """Refuses labels that are no columns of the probabilities."""
+    for key in ("probs", "mc_probs"):
+        columns = given[key].shape[-1] if key in given else labels.max() + 1
+        if labels.max() >= columns:
+            raise UserError(
+                f"--labels holds {labels.max()}: expected 0 to {columns - 1}, the columns of {key}"
+            )
 
 
 def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -> Query:
@@ -128,7 +145,9 @@ def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -
     cost = estimate(strategy, arrays.work(arguments.size))
     seconds = cost.operations / operations_per_second()
     what = f"strategy {arguments.strategy}"
-    Limits(arguments.memory).check(cost.bytes, seconds, what)
+    Limits(arguments.memory).check(
+        cost.bytes, seconds, what, "raise --memory, or choose another strategy"
+    )
     sys.stderr.write(
         f"alframe-select: {arguments.strategy} picks {arguments.size} of "
         f"{arrays.rows - len(arrays.labeled)} rows: at most {cost.bytes / 2**20:.0f} MiB beside "

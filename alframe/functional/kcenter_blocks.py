@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from alframe.functional.distances import Distances, Filtered
+from alframe.functional.distance_filter import Filtered
+from alframe.functional.distances import Distances
 from alframe.functional.passes import on_host
 
 Rows = npt.NDArray[np.int64]
@@ -22,10 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 _PICKED = -1.0  # below every squared distance, so that a picked point is never picked again
 _BLOCK = 512  # points among which greedy runs
-_LEVEL = 16  # all points to the points of the level between, where blocks are taken from
-# Points and centers of one matrix product: 4 MB of float32 on a CPU. With more centers at once,
+_LEVEL = 12  # all points to the points of the level between, where blocks are taken from
+# Points and centers of one matrix product: 8 MB of float32 on a CPU. With more centers at once,
 # more work is wasted on points that fall below the floor on the way.
-_TILE = (2048, 512)
+_TILE = (4096, 512)
 _TILE_ELSEWHERE = (16384, 2048)
 
 
@@ -132,7 +133,7 @@ class Cover:
             late = int(np.searchsorted(seen, stop))
             part = rows[:late]
             nearest = self._nearest[part]
-            some = Filtered(filtered.values[:late], filtered.norms[:late])
+            some = Filtered(*(values[:late] for values in filtered))
             self._space.lower(nearest, part, some, self.chosen[start:stop])
             self._nearest[part] = nearest
             self._seen[part] = stop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
+from alframe.functional.threads import each_in_its_thread
 
-# Values in one chunk. On a CPU 4 MB of float32: below, the calls cost more than the sums; far
-# above, it falls out of the cache (two-core AMD EPYC 9004, torch 2.15). Elsewhere 256 MB, as each
-# launch costs microseconds.
-_CPU_CHUNK = 2**20
+# Values in one chunk. On a CPU 2 MB of float32, and as much spare memory: below, the calls cost
+# more than the sums; far above, it falls out of the cache (AMD EPYC 9004, torch 2.15). Elsewhere
+# 256 MB, as each launch costs microseconds.
+_CPU_CHUNK = 2**19
 _DEVICE_CHUNK = 2**26
 # Averages of rounded probabilities may pass 1 by a few bfloat16 roundings (2 ** -8 each).
 _ABOVE_ONE = 2**-6
@@ -81,18 +82,26 @@ def score_chunks(values: Tensor, score: Score, dtype: torch.dtype) -> Tensor:
         ValueError: For rows that hold NaN or values outside [0, 1].
     """
     scores = torch.empty(len(values), dtype=dtype, device=values.device)
-    spare, lows, highs = None, [], []
-    for start, rows in _chunks(values):
-        chunk = rows.to(dtype)
-        # Made once: fresh memory for each chunk may cost more (page faults) than the logarithms.
-        spare = torch.empty_like(chunk) if spare is None else spare
-        largest = chunk.flatten(1).amax(dim=1)
-        scores[start : start + len(chunk)] = score(chunk, largest, spare)
-        lows.append(chunk.amin())
-        highs.append(largest.amax())
-    # Looked at once, at the end, as each look makes a GPU wait. NaN spreads through both.
-    if lows and not (torch.stack(lows).amin() >= 0 and torch.stack(highs).amax() <= 1 + _ABOVE_ONE):
-        _refuse(values)
+
+    @torch.inference_mode()  # also in other threads
+    def work(chunks: Sequence[tuple[int, Tensor]]) -> tuple[Tensor, Tensor]:
+        spare, lows, highs = None, [], []
+        for start, rows in chunks:
+            chunk = rows.to(dtype)
+            # Made once: fresh memory for each chunk may cost more (page faults) than the logarithm.
+            spare = torch.empty_like(chunk) if spare is None else spare
+            largest = chunk.flatten(1).amax(dim=1)
+            scores[start : start + len(chunk)] = score(chunk, largest, spare)
+            lows.append(chunk.amin())
+            highs.append(largest.amax())
+        return torch.stack(lows).amin(), torch.stack(highs).amax()
+
+    if len(values):
+        chunks = list(_chunks(values))
+        shares = each_in_its_thread(work, chunks) if values.is_cpu else [work(chunks)]
+        # Looked at once, at the end, as each look makes a GPU wait. NaN fails both.
+        if not all(low >= 0 and high <= 1 + _ABOVE_ONE for low, high in shares):
+            _refuse(values)
     return scores
 
 

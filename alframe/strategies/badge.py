@@ -52,8 +52,8 @@ class Badge:
         return Query(rows[picks.cpu().numpy()])
 
     def cost(self, work: Work) -> Cost:
-        """See `alframe.protocols.Cost`: copies of the observed rows, residuals, some vectors."""
+        """See `alframe.protocols.Cost`: residuals and some vectors."""
         rows = work.rows if self.labeled_as_centers else work.candidates
-        memory = rows * (8 * work.width + 24 * work.outputs + 128) + 2**25
+        memory = rows * (24 * work.outputs + 128) + 2**25
         picks = work.size + (work.labeled if self.labeled_as_centers else 0)
         return Cost(memory, float(rows) * (work.width + work.outputs) * picks)

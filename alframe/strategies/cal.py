@@ -42,6 +42,7 @@ class ContrastiveActiveLearning:
     needs: tuple[Need, ...] = (Need("embeddings", Scope.POOL), Need("probs", Scope.POOL))
     pipelines: frozenset[PipelineName] = frozenset({"active_learning"})
     stochastic = False
+    scores_rows = True
 
     def __init__(self, neighbors: int = 10, metric: str = "cosine") -> None:
         check_whole("strategy.neighbors", neighbors, 1)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 
 from alframe.errors import UserError
@@ -12,6 +9,7 @@ from alframe.functional.strata import coverage_centric
 from alframe.options import check_range, check_whole
 from alframe.pool import Pool
 from alframe.protocols import Cost, Observations, PipelineName, Query, Rows, Strategy, Work
+from alframe.strategies.scored import check_scores, scores_of, scoring_cost
 
 
 class CCS:
@@ -58,6 +56,7 @@ class CCS:
                 f"strategy.score={type(score).__name__}: expected a strategy that is defined in "
                 "pipeline=core_set; change strategy.score"
             )
+        check_scores(score)
         self.needs = score.needs
         self._score = score
         self._beta = beta
@@ -67,21 +66,12 @@ class CCS:
         self, size: int, candidates: Rows, pool: Pool, seen: Observations, rng: np.random.Generator
     ) -> Query:
         """See `alframe.protocols.Strategy.select`."""
-        scored = self._score.select(len(candidates), candidates, pool, seen, rng)
-        if scored.scores is None:
-            raise UserError(
-                f"strategy.score={type(self._score).__name__} gives no scores: expected a strategy "
-                "that does, such as aum; change strategy.score"
-            )
-        difficulty = scored.scores[np.argsort(scored.rows)]
+        difficulty = scores_of(self._score, candidates, pool, seen, rng)
         picks = coverage_centric(difficulty, size, rng, beta=self._beta, strata=self._strata)
         return Query(candidates[picks])
 
     def cost(self, work: Work) -> Cost:
         """See `alframe.protocols.Cost`: the scores of all candidates, and some copies of them."""
-        own: Callable[[Work], Cost] | None = getattr(self._score, "cost", None)
-        whole = replace(work, size=work.candidates)
-        values = work.rows * (work.width + work.outputs + 16)  # where the strategy does not say
-        inner = Cost(8 * values, float(values)) if own is None else own(whole)
+        inner = scoring_cost(self._score, work)
         sorting = (64 + self._strata) * work.candidates
         return Cost(inner.bytes + 64 * work.candidates, inner.operations + sorting)

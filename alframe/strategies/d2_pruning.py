@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 
 from alframe.errors import UserError
@@ -12,6 +9,7 @@ from alframe.functional.message_passing import d2_greedy
 from alframe.options import check_range, check_whole
 from alframe.pool import Pool
 from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Strategy, Work
+from alframe.strategies.scored import check_scores, scores_of, scoring_cost
 
 
 class D2Pruning:
@@ -64,6 +62,7 @@ class D2Pruning:
                 f"strategy.score={type(score).__name__}: expected a strategy that is defined in "
                 "pipeline=core_set; change strategy.score"
             )
+        check_scores(score)
         self.pipelines: frozenset[PipelineName] = frozenset({"core_set"})
         self.needs = tuple(dict.fromkeys((Need("embeddings"), *score.needs)))
         self.stochastic = score.stochastic
@@ -76,23 +75,13 @@ class D2Pruning:
     ) -> Query:
         """See `alframe.protocols.Strategy.select`."""
         embeddings = seen.of((Need("embeddings"),)).embeddings(candidates)
-        inner = seen.of(self._score.needs)
-        scored = self._score.select(len(candidates), candidates, pool, inner, rng)
-        if scored.scores is None:
-            raise UserError(
-                f"strategy.score={type(self._score).__name__} gives no scores: expected a strategy "
-                "that does, such as forgetting; change strategy.score"
-            )
-        difficulty = scored.scores[np.argsort(scored.rows)]
+        difficulty = scores_of(self._score, candidates, pool, seen, rng)
         picks, scores = d2_greedy(embeddings, difficulty, size, self._neighbors, **self._gammas)
         return Query(candidates[picks.cpu().numpy()], scores.cpu().numpy())
 
     def cost(self, work: Work) -> Cost:
         """See `alframe.protocols.Cost`: the scores, and the graph in both directions, twice."""
-        own: Callable[[Work], Cost] | None = getattr(self._score, "cost", None)
-        values = work.rows * (work.width + work.outputs + 16)  # where the strategy does not say
-        whole = replace(work, size=work.candidates)
-        inner = Cost(8 * values, float(values)) if own is None else own(whole)
+        inner = scoring_cost(self._score, work)
         n, k = work.candidates, self._neighbors
         graph = n * (24 * (work.width + 2) + 120 * k + 160) + 2**27
         return Cost(max(inner.bytes, graph), inner.operations + float(n) * n * work.width)

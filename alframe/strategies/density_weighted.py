@@ -12,6 +12,7 @@ from alframe.functional.density import mean_cosine
 from alframe.options import check_range
 from alframe.pool import Pool
 from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Scope, Work
+from alframe.strategies.scored import check_not_negative
 from alframe.strategies.top_score import highest
 
 if TYPE_CHECKING:
@@ -66,10 +67,13 @@ class DensityWeighted:
 
     pipelines: frozenset[PipelineName] = frozenset({"active_learning", "core_set"})
     stochastic = False
+    scores_rows = True
 
     def __init__(self, acquisition: Callable[[Tensor], Tensor], beta: float = 1.0) -> None:
         check_range("strategy.beta", beta, 0, 100)
         self.needs = (Need("probs", reduce=acquisition), Need("embeddings", Scope.POOL))
+        remedy = "take alframe.functional.entropy or least_confidence"
+        check_not_negative(self.needs[0], "strategy.acquisition", remedy)
         self.beta = float(beta)
 
     def select(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from alframe.functional.distinct import distinct_rows
@@ -15,18 +17,20 @@ class Distinct:
     """Leaves out rows that are nearly equal to an earlier pick or a labeled row.
 
     The strategy inside picks; of its picks, best first, those whose cosine similarity to a row that
-    was kept or is labeled reaches ``similarity`` are left out, and it is asked again for as many
-    from the candidates that are left. Where all candidates are used up, the rows that were left
-    out come last, in the order in which they were picked.
+    was kept or is labeled reaches ``similarity`` are left out. While there are too few, it is asked
+    again from the start, for twice as many, without the candidates that were left out. Where the
+    candidates are used up, the rows that were left out come last, in the order in which they were.
 
     Needs: what the strategy inside needs, and embeddings of candidates and labeled rows.
-    Cost: that of the strategy inside, once for every time that it is asked; time O(k (k + m) d),
-    memory O((k + m) d) beyond the observations (m labeled, d width, k picks).
+    Cost: that of the strategy inside, once for every time that it is asked, of which there are at
+    most log2(n / k) + 2; time O(k (k + m) d), memory O((k + m) d) beyond the observations (n
+    candidates, m labeled, d width, k picks).
 
     Source: the threshold on the cosine of embeddings is that of Abbas et al., "SemDeDup" (2023),
     section 3; arXiv:2303.09540.
     Deviations: 1. picks are compared, not the whole pool, so that nothing is paid for rows that no
-    one wants. 2. Weights and scores of the strategy inside are not kept.
+    one wants. 2. Scores of the strategy inside are not kept; its weights are, but they are those
+    that it gave before rows were left out.
 
     Args:
         strategy: The strategy inside.
@@ -46,20 +50,28 @@ class Distinct:
     ) -> Query:
         """See `alframe.protocols.Strategy.select`."""
         mine, inside = seen.of(self._own), seen.of(self.inner.needs)
-        kept, out, left = candidates[:0], candidates[:0], candidates
-        while len(kept) < size and len(left):
-            wanted = min(size - len(kept), len(left))
-            picks = self.inner.select(wanted, left, pool, inside, rng).rows
-            left = np.setdiff1d(left, picks, assume_unique=True)
-            known = mine.embeddings(np.concatenate([pool.labeled, kept]))
-            marks = distinct_rows(mine.embeddings(picks), self.similarity, known).cpu().numpy()
-            kept, out = np.concatenate([kept, picks[marks]]), np.concatenate([out, picks[~marks]])
-        return Query(np.concatenate([kept, out])[:size])
+        known = mine.embeddings(pool.labeled)
+        out, left, wanted = candidates[:0], candidates, size
+        while True:
+            query = self.inner.select(min(wanted, len(left)), left, pool, inside, rng)
+            marks = distinct_rows(mine.embeddings(query.rows), self.similarity, known)
+            kept = marks.cpu().numpy()
+            if kept.sum() >= size or len(query.rows) == len(left):
+                break
+            out = np.concatenate([out, query.rows[~kept]])
+            left = np.setdiff1d(left, query.rows[~kept], assume_unique=True)
+            wanted *= 2
+        last = np.concatenate([out, query.rows[~kept]])
+        rows = np.concatenate([query.rows[kept], last])[:size]
+        if query.weights is None:
+            return Query(rows)
+        weights = np.concatenate([query.weights[kept], np.full(len(last), query.weights.mean())])
+        return Query(rows, weights=weights[:size])
 
     def cost(self, work: Work) -> Cost:
-        """See `alframe.protocols.Cost`: as if the strategy inside were asked three times."""
-        inside = estimate(self.inner, work)
-        compared = work.size + work.labeled
+        """See `alframe.protocols.Cost`: as if it were asked for one, two and four times as many."""
+        inside = estimate(self.inner, replace(work, size=min(4 * work.size, work.candidates)))
+        compared = min(4 * work.size, work.candidates) + work.labeled
         memory = 40 * compared * work.width + 96 * work.rows + 2**26
         own = float(compared) * work.size * work.width
         return Cost(inside.bytes + memory, 3 * inside.operations + own)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from alframe.pool import Pool
-from alframe.protocols import Need, Observations, PipelineName, Query, Rows
+from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Work
 from alframe.strategies.top_score import highest
 
 
@@ -27,6 +27,7 @@ class Forgetting:
     needs: tuple[Need, ...] = (Need("dynamics", fields=("correct",)),)
     pipelines: frozenset[PipelineName] = frozenset({"core_set"})
     stochastic = False
+    scores_rows = True
 
     def select(
         self,
@@ -41,3 +42,7 @@ class Forgetting:
         forgotten = (correct[:-1] & ~correct[1:]).sum(0).double()
         scores = torch.where(correct.any(0), forgotten, torch.inf)
         return highest(candidates, scores.cpu().numpy(), size)
+
+    def cost(self, work: Work) -> Cost:
+        """See `alframe.protocols.Cost`: three marks for each row of as many as 300 epochs."""
+        return Cost(1000 * work.candidates, 1000.0 * work.candidates)

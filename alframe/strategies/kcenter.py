@@ -47,7 +47,7 @@ class KCenter:
 
     def cost(self, work: Work) -> Cost:
         """See `alframe.protocols.Strategy`."""
-        # The embeddings once more, where candidates and labeled rows are not all rows; 12 numbers
-        # for each row; and the blocks.
-        memory = work.rows * (8 * work.width + 96) + 2**26
+        # What is asked for is all that was observed, so it is not copied: 16 numbers for each row,
+        # and the blocks.
+        memory = work.rows * 128 + 2**27
         return Cost(memory, float(work.rows) * work.width * (work.size + work.labeled))

@@ -12,6 +12,7 @@ from alframe.functional.kcenter import kcenter_greedy
 from alframe.pool import Pool
 from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Scope, Work
 from alframe.strategies.density_weighted import as_weights
+from alframe.strategies.scored import check_not_negative
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +38,9 @@ class KCenterWeighted:
     objective of Dyer & Frieze, "A simple heuristic for the p-centre problem" (Operations Research
     Letters 3, 1985), whose heuristic is this greedy, and of Plesnik, "A heuristic for the p-center
     problem in graphs" (Discrete Applied Mathematics 17, 1987).
-    Deviations: 1. that the weights are uncertainties is in none of these papers. 2. Greedy is within min(3, 1 + largest weight /
-    smallest weight) of the best (Dyer & Frieze) only where no weight is 0. Candidates of weight 0
-    come last, the lowest row first.
+    Deviations: 1. that the weights are uncertainties is in none of these papers. 2. Greedy is
+    within min(3, 1 + largest weight / smallest weight) of the best (Dyer & Frieze) only where no
+    weight is 0. Candidates of weight 0 come last, the lowest row first.
 
     Args:
         acquisition: Probabilities [n, classes] -> scores [n] of 0 or more, higher = sooner.
@@ -50,6 +51,8 @@ class KCenterWeighted:
 
     def __init__(self, acquisition: Callable[[Tensor], Tensor]) -> None:
         self.needs = (Need("probs", reduce=acquisition), Need("embeddings", Scope.POOL))
+        remedy = "take alframe.functional.entropy or least_confidence"
+        check_not_negative(self.needs[0], "strategy.acquisition", remedy)
 
     def select(
         self,

@@ -46,6 +46,7 @@ class Prototypes:
     needs: tuple[Need, ...] = (Need("embeddings", Scope.POOL),)
     pipelines: frozenset[PipelineName] = frozenset({"active_learning", "core_set"})
     stochastic = True
+    scores_rows = True
 
     def __init__(
         self,

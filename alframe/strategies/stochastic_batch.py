@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
 
 from alframe.errors import UserError
 from alframe.functional.sampling import Kind, gumbel_top_k
-from alframe.limits import estimate
 from alframe.options import is_number
 from alframe.pool import Pool
 from alframe.protocols import Array, Cost, Observations, Query, Rows, Strategy, Work
+from alframe.strategies.scored import check_not_negative, check_scores, scores_of, scoring_cost
 
 _ROUNDING = 2.0**-5  # the entropy of probabilities that rounding put above 1 is a little below 0
 
@@ -56,6 +55,10 @@ class StochasticBatch:
             raise UserError(f"strategy.by={by}: expected power, softmax or softrank.")
         if not (is_number(coldness) and 0 < coldness < math.inf):
             raise UserError(f"strategy.coldness={coldness}: expected a number above 0.")
+        check_scores(score)
+        if by == "power" and len(score.needs) == 1:
+            remedy = "choose strategy.by=softmax or softrank"
+            check_not_negative(score.needs[0], "strategy.by=power", remedy)
         self.inner, self.by, self.coldness = score, by, float(coldness)
         self.needs = score.needs
         self.pipelines = score.pipelines
@@ -65,27 +68,21 @@ class StochasticBatch:
         self, size: int, candidates: Rows, pool: Pool, seen: Observations, rng: np.random.Generator
     ) -> Query:
         """See `alframe.protocols.Strategy.select`."""
-        scored = self.inner.select(len(candidates), candidates, pool, seen, rng)
-        scores = self._checked(scored)[np.argsort(scored.rows)]  # in the order of the candidates
+        scores = self._checked(scores_of(self.inner, candidates, pool, seen, rng))
         return Query(candidates[gumbel_top_k(scores, size, rng, kind=self.by, beta=self.coldness)])
 
-    def _checked(self, scored: Query) -> Array:
-        name = type(self.inner).__name__
-        if scored.scores is None:
-            raise UserError(
-                f"strategy.score: expected a strategy that gives scores, got {name}, which gives "
-                "none; choose strategy@strategy.score=entropy or another one that does"
-            )
-        below = int((scored.scores < -_ROUNDING).sum())
+    def _checked(self, scores: Array) -> Array:
+        below = int((scores < -_ROUNDING).sum())
         if self.by == "power" and below:
+            name = type(self.inner).__name__
             raise UserError(
                 f"strategy.by=power: expected scores of 0 or more, got {below} below 0 of "
-                f"{len(scored.scores)} from {name}; choose strategy.by=softmax or softrank"
+                f"{len(scores)} from {name}; choose strategy.by=softmax or softrank"
             )
-        return np.maximum(scored.scores, 0) if self.by == "power" else scored.scores
+        return np.maximum(scores, 0) if self.by == "power" else scores
 
     def cost(self, work: Work) -> Cost:
         """See `alframe.protocols.Strategy`."""
-        inside = estimate(self.inner, replace(work, size=work.candidates))
+        inside = scoring_cost(self.inner, work)
         own = 96 * work.candidates
         return Cost(inside.bytes + own, inside.operations + own)

@@ -57,6 +57,7 @@ class TopHistory:
 
     pipelines: frozenset[PipelineName] = frozenset({"core_set"})
     stochastic = False
+    scores_rows = True
 
     def __init__(
         self,

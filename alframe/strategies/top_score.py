@@ -55,6 +55,7 @@ class TopScore:
 
     pipelines: frozenset[PipelineName] = frozenset({"active_learning", "core_set"})
     stochastic = False
+    scores_rows = True
 
     def __init__(
         self,

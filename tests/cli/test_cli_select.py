@@ -14,6 +14,8 @@ from safetensors.numpy import save_file
 
 from alframe.cli.select import main
 from alframe.functional import entropy, kcenter_greedy
+from alframe.selection import Arrays, select_rows
+from alframe.strategies.grad_match import GradMatch
 
 ROWS, WIDTH = 60, 4
 POINTS = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
@@ -96,6 +98,37 @@ def test_core_sets_take_labels_and_give_weights(tmp_path, capsys):
     picked = table(capsys)
     assert (picked["row"] % 2).sum() == 5
     assert picked["weight"].sum() == ROWS
+
+
+def test_labels_are_the_columns_of_the_probabilities(tmp_path, capsys):
+    """Of three columns the middle one has no row: its number must not be closed up."""
+    labels = np.where(np.arange(ROWS) % 2, 2, 0)
+    np.save(tmp_path / "probs.npy", PROBS)
+    np.save(tmp_path / "labels.npy", labels)
+    words = ["--probs", str(tmp_path / "probs.npy"), "--labels", str(tmp_path / "labels.npy")]
+    assert (
+        main([str(write(tmp_path, "npy")), *words, "--strategy", "grad_match", "--size", "8"]) == 0
+    )
+    arrays = Arrays(ROWS, torch.tensor(POINTS), torch.tensor(PROBS), labels=labels)
+    expected = select_rows(GradMatch(), 8, arrays)
+    assert table(capsys)["row"].tolist() == expected.rows.tolist()
+    np.save(tmp_path / "labels.npy", labels + 1)
+    assert main([*words, "--strategy", "craig", "--size", "8"]) == 2
+    assert "--labels holds 3: expected 0 to 2, the columns of probs" in capsys.readouterr().err
+
+
+def test_rows_that_are_not_labeled_need_no_label(tmp_path, capsys):
+    np.save(tmp_path / "probs.npy", PROBS)
+    labels = np.full(ROWS, "", dtype=object)
+    labels[LABELED] = ["0", "1", "2"]
+    pd.DataFrame({"label": labels}).to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "labeled.csv").write_text("\n".join(map(str, LABELED)))
+    words = ["--probs", str(tmp_path / "probs.npy"), "--labels", str(tmp_path / "labels.csv")]
+    words += ["--strategy", "class_balance", "--size", "9"]
+    assert main([*words, "--labeled", str(tmp_path / "labeled.csv")]) == 0
+    assert len(table(capsys)) == 9
+    assert main(words) == 2
+    assert "57 labels are missing, the first is that of row 0" in capsys.readouterr().err
 
 
 def test_recorded_dynamics(tmp_path, capsys):

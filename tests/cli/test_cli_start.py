@@ -12,6 +12,7 @@ import yaml
 from tiny_runs import ACTIVE, environment
 
 import alframe.cli
+import alframe.cli.select
 import alframe.report.cli
 from alframe.cli import run
 from alframe.run_dir import RunDir
@@ -32,7 +33,7 @@ HEAVY = ("torch", "pytorch_lightning", "pandas", "sklearn", "matplotlib", "alfra
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--help"], "strategy: entropy, forgetting, kcenter"),
+        (["--help"], "strategy: aum, badge, bait, bald"),
         (["--cfg", "job", "strategy=margin"], "path: alframe.functional.margin"),
         (["--cfg", "job", "--resolve", "experiment=svp_cifar10"], "depth: 164"),
         (["--version"], ""),
@@ -58,7 +59,11 @@ def test_what_needs_no_torch_does_not_import_it(words, says, workdir):
 def test_the_commands_are_installed(workdir):
     commands = {entry.name: entry.load() for entry in entry_points(group="console_scripts")
                 if entry.name.startswith("alframe")}  # fmt: skip
-    assert commands == {"alframe": alframe.cli.main, "alframe-report": alframe.report.cli.main}
+    assert commands == {
+        "alframe": alframe.cli.main,
+        "alframe-report": alframe.report.cli.main,
+        "alframe-select": alframe.cli.select.main,
+    }
     script = Path(sysconfig.get_path("scripts")) / "alframe"
     for command in ([str(script)], [sys.executable, "-m", "alframe"]):
         done = subprocess.run(

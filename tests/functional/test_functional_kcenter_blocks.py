@@ -8,16 +8,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alframe.functional import distances, kcenter_blocks, kcenter_greedy, passes
+from alframe.functional import distance_filter, distances, kcenter_blocks, kcenter_greedy, passes
 
 # Blocks, levels, tiles and shares so small that a few points meet all of them, and as they are.
 SHAPES = {
     "as_is": {},
-    "blocks": {"_BLOCK": 10, "_LEVEL": 2, "_TILE": (20, 7), "_SMALL": 0, "_PAIRS": 50},
-    "tables": {"_BLOCK": 40, "_LEVEL": 3, "_TILE": (50, 30), "_SMALL": 0, "_DENSE": 10**9},
-    "by_row": {"_BLOCK": 3, "_LEVEL": 1, "_TILE": (2048, 512), "_SMALL": 0, "_DENSE": 0},
+    "blocks": {"_BLOCK": 10, "_LEVEL": 2, "_TILE": (20, 7), "_PAIRS": 50},
+    "tables": {"_BLOCK": 40, "_LEVEL": 3, "_TILE": (50, 30), "_DENSE": 10**9},
+    "by_row": {"_BLOCK": 3, "_LEVEL": 1, "_TILE": (4096, 512), "_DENSE": 0},
     "float64": {"_BLOCK": 20, "_LEVEL": 2, "_TILE": (30, 9), "_WASTE": -1},
+    "axes": {
+        "_BLOCK": 30,
+        "_LEVEL": 2,
+        "_TILE": (40, 9),
+        "_FEATURES": 1,
+        "_LEFT": 0.3,
+        "_LEARN": 0,
+    },
 }
+
+
+def take_shape(patch, shape):
+    for name, value in SHAPES[shape].items():
+        modules = (kcenter_blocks, distances, distance_filter)
+        patch.setattr(next(m for m in modules if hasattr(m, name)), name, value)
 
 
 def one_pass_per_pick(points, size, centers=None, weights=None):
@@ -57,7 +71,9 @@ def one_pass_per_pick(points, size, centers=None, weights=None):
 
 
 def assert_same(points, size, centers=None, weights=None):
+    before = points.copy()
     rows, radii = kcenter_greedy(points, size, centers, weights=weights)
+    np.testing.assert_array_equal(points, before)
     expected_rows, expected_radii = one_pass_per_pick(points, size, centers, weights)
     assert rows.tolist() == expected_rows
     np.testing.assert_array_equal(radii, expected_radii.numpy())
@@ -109,10 +125,7 @@ def test_picks_and_radii_are_those_of_one_pass_per_pick(shape):
         assert_same(*problem)
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SHAPES[shape].items():
-            patch.setattr(
-                kcenter_blocks if hasattr(kcenter_blocks, name) else distances, name, value
-            )
+        take_shape(patch, shape)
         check()
 
 
@@ -159,14 +172,23 @@ def test_a_filter_too_coarse_for_the_data_is_made_finer(monkeypatch):
         rng.normal(size=(5, 8))[rng.integers(0, 5, 3000)] * 10 + rng.normal(size=(3000, 8)) * 1e-4
     )
     dtypes = []
-    set_filter = distances.Distances._filter_in
+    use = distance_filter.Filter._use
     monkeypatch.setattr(
-        distances.Distances,
-        "_filter_in",
-        lambda self, dtype: (dtypes.append(dtype), set_filter(self, dtype)),
+        distance_filter.Filter,
+        "_use",
+        lambda self, dtype, axes: (dtypes.append(dtype), use(self, dtype, axes)),
     )
     assert_same(points.astype(np.float32), 300)
     assert dtypes == [torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("noise", [1e-5, 1e-3, 1e-1])
+def test_points_near_a_subspace_give_the_same_picks(noise):
+    rng = np.random.default_rng(10)
+    points = rng.normal(size=(4000, 3)) @ rng.normal(size=(3, 40))
+    points += noise * rng.normal(size=points.shape)
+    assert_same(points, 600)
+    assert_same(points.astype(np.float32), 600)
 
 
 @pytest.mark.parametrize("precision", ["high", "medium"])
@@ -199,12 +221,9 @@ def test_the_number_of_threads_changes_nothing():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_way_of_other_devices_gives_the_same_picks(shape, monkeypatch):
-    for module in (distances, kcenter_blocks, passes):
+    for module in (distance_filter, distances, kcenter_blocks, passes):
         monkeypatch.setattr(module, "on_host", lambda _: False)
-    for name, value in SHAPES[shape].items():
-        monkeypatch.setattr(
-            kcenter_blocks if hasattr(kcenter_blocks, name) else distances, name, value
-        )
+    take_shape(monkeypatch, shape)
     monkeypatch.setattr(kcenter_blocks, "_TILE_ELSEWHERE", kcenter_blocks._TILE)
     grid = np.random.default_rng(6).integers(-9, 9, size=(400, 7)).astype(np.float32)
     assert_same(grid, 150)  # sums of small whole numbers are exact in any order

@@ -64,7 +64,8 @@ def test_the_order_says_nothing():
 
 
 def test_its_needs_are_those_of_the_score():
-    assert around("kcenter").needs == strategy_of("kcenter").needs
+    assert around("entropy").needs
+    assert [need.what for need in around("entropy").needs] == ["probs"]
     assert strategy_of("ccs").needs == (Need("dynamics", fields=("margin",)),)
 
 
@@ -78,6 +79,8 @@ def test_another_score_is_a_choice_on_the_command_line():
 
 def test_its_cost_includes_that_of_scoring_all():
     class Dear(Random):
+        scores_rows = True
+
         def cost(self, work):
             return Cost(10**6 * work.size, 1e9 * work.size)
 
@@ -89,6 +92,7 @@ def test_its_cost_includes_that_of_scoring_all():
 
 def test_promise_5_a_score_of_another_pipeline_is_refused():
     class Elsewhere(Random):
+        scores_rows = True
         pipelines = frozenset({"active_learning"})
 
     with pytest.raises(UserError, match=r"strategy\.score=Elsewhere: .*pipeline=core_set"):
@@ -96,8 +100,8 @@ def test_promise_5_a_score_of_another_pipeline_is_refused():
 
 
 def test_a_strategy_without_scores_is_refused():
-    with pytest.raises(UserError, match=r"strategy\.score=Random gives no scores"):
-        select(CCS(Random()), world(), 5)
+    with pytest.raises(UserError, match=r"strategy\.score=Random: expected a strategy that scores"):
+        CCS(Random())
 
 
 @pytest.mark.parametrize("options", [{"beta": 1}, {"beta": -0.1}, {"beta": "a"}, {"strata": 0}])

@@ -11,8 +11,8 @@ from alframe.functional import entropy
 from alframe.functional.message_passing import d2_greedy
 from alframe.protocols import Query
 from alframe.strategies.d2_pruning import D2Pruning
+from alframe.strategies.density_weighted import DensityWeighted
 from alframe.strategies.forgetting import Forgetting
-from alframe.strategies.kcenter import KCenter
 from alframe.strategies.random import Random
 from alframe.strategies.top_score import TopScore
 
@@ -52,13 +52,15 @@ def test_the_default_is_forgetting_and_rows_never_learned_are_as_hard_as_the_har
 
 def test_it_needs_what_the_scoring_strategy_needs_once():
     assert {need.what for need in strategy_of("d2_pruning").needs} == {"embeddings", "dynamics"}
-    strategy = D2Pruning(KCenter())
-    assert len(set(strategy.needs)) == len(strategy.needs) == 2
+    strategy = D2Pruning(DensityWeighted(entropy))
+    assert len(set(strategy.needs)) == len(strategy.needs) == 3
     assert len(select(strategy, world(), 9).rows) == 9
 
 
 class AtRandom(Random):
     """Random rows with falling scores."""
+
+    scores_rows = True
 
     def select(self, size, candidates, pool, seen, rng):
         query = super().select(size, candidates, pool, seen, rng)
@@ -67,17 +69,17 @@ class AtRandom(Random):
 
 def test_it_is_as_random_as_its_scores():
     assert D2Pruning(AtRandom()).stochastic
-    assert not D2Pruning(KCenter()).stochastic
+    assert not D2Pruning(DensityWeighted(entropy)).stochastic
     one, other = (select(D2Pruning(AtRandom()), world(), 20, seed=seed) for seed in (0, 1))
     assert one.rows.tolist() != other.rows.tolist()
 
 
 def test_a_strategy_without_scores_or_for_another_pipeline_is_refused():
-    with pytest.raises(UserError, match=r"strategy\.score=Random gives no scores"):
-        select(D2Pruning(Random()), world(), 5)
-    active = Random()
+    with pytest.raises(UserError, match=r"strategy\.score=Random: expected a strategy that scores"):
+        D2Pruning(Random())
+    active = AtRandom()
     active.pipelines = frozenset({"active_learning"})
-    with pytest.raises(UserError, match=r"strategy\.score=Random: expected .* pipeline=core_set"):
+    with pytest.raises(UserError, match=r"strategy\.score=AtRandom: expected .* pipeline=core_set"):
         D2Pruning(active)
 
 
@@ -86,4 +88,4 @@ def test_a_strategy_without_scores_or_for_another_pipeline_is_refused():
 )
 def test_wrong_options_are_refused(options):
     with pytest.raises(UserError, match=rf"strategy\.{next(iter(options))}="):
-        D2Pruning(KCenter(), **options)
+        D2Pruning(DensityWeighted(entropy), **options)

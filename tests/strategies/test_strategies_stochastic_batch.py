@@ -14,6 +14,7 @@ from strategy_worlds import CONFIGS, select, strategy_of, world
 
 from alframe.cli.build import build
 from alframe.errors import UserError
+from alframe.observations import TableObservations
 from alframe.pool import Pool
 from alframe.protocols import Query, Work
 from alframe.strategies.stochastic_batch import StochasticBatch
@@ -27,6 +28,7 @@ class Fixed:
 
     needs = ()
     pipelines = frozenset({"active_learning"})
+    scores_rows = True
     stochastic = False
 
     def __init__(self, scores=SCORES):
@@ -47,7 +49,8 @@ def importances(by, coldness):
 
 
 def draw(strategy, size, seed):
-    return strategy.select(size, ROWS, Pool(50, ROWS), None, np.random.default_rng(seed)).rows
+    seen = TableObservations({})
+    return strategy.select(size, ROWS, Pool(50, ROWS), seen, np.random.default_rng(seed)).rows
 
 
 @pytest.mark.parametrize("by", ["power", "softmax", "softrank"])
@@ -93,21 +96,17 @@ def test_a_score_that_may_be_negative_is_drawn_by_rank_or_softmax_only():
     margin = strategy_of("margin")
     for by in ("softmax", "softrank"):
         assert len(set(select(StochasticBatch(margin, by), world(), 9).rows)) == 9
-    message = (
-        r"strategy.by=power: expected scores of 0 or more, got 3\d below 0 of 37 from TopScore"
-    )
-    with pytest.raises(UserError, match=message):
-        select(StochasticBatch(margin, "power"), world(), 9)
+    with pytest.raises(UserError, match=r"strategy\.by=power: expected scores of 0 or more, got -"):
+        StochasticBatch(margin, "power")
 
 
 def test_a_strategy_without_scores_is_refused_with_the_key():
-    message = r"strategy.score: expected a strategy that gives scores, got Random"
-    with pytest.raises(UserError, match=message):
-        select(StochasticBatch(strategy_of("random")), world(), 9)
+    with pytest.raises(UserError, match=r"strategy\.score=Random: expected a strategy that scores"):
+        StochasticBatch(strategy_of("random"))
 
 
 def test_it_needs_what_the_score_needs_and_is_defined_where_that_is():
-    for name in ("bald", "kcenter", "forgetting"):
+    for name in ("bald", "cal", "forgetting"):
         inner = strategy_of(name)
         strategy = StochasticBatch(inner)
         assert (strategy.needs, strategy.pipelines) == (inner.needs, inner.pipelines)
