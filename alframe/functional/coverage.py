@@ -95,9 +95,10 @@ def purity_radius(embeddings: ArrayT, labels: ArrayT, purity: float = 0.95) -> f
     Raises:
         ValueError: For another shape, NaN or infinite values, or a purity out of range.
 
-    **Source:** Yehuda et al. 2022, section 3.3, arXiv:2205.11320. **Deviations:** exact, where the
-    paper tries a grid of radii: a ball is pure up to its center's distance to the nearest point of
-    another label, so the radius is a quantile of these distances. Time O(n^2 d), memory O(n).
+    **Source:** Yehuda et al. 2022, the purity of a radius, arXiv:2205.11320. **Deviations:** exact,
+    where implementations try a grid of radii: a ball is pure up to its center's distance to the
+    nearest point of another label, so the radius is a quantile of these distances. Time O(n^2 d),
+    memory O(n d).
     """
     points = finite_points(as_tensor(embeddings))
     groups = as_tensor(labels).to(points.device)

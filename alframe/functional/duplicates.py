@@ -31,7 +31,7 @@ def earlier_similarity(embeddings: ArrayT, groups: ArrayT, order: ArrayT) -> Arr
         ValueError: For another shape, NaN or infinite values.
 
     **Source:** A. Abbas, K. Tirumala, D. Simig, S. Ganguli & A. S. Morcos, *SemDeDup:
-    Data-efficient learning at web-scale through semantic deduplication*, 2023, section 3,
+    Data-efficient learning at web-scale through semantic deduplication*, 2023,
     arXiv:2303.09540. **Deviations:** -1 where the authors' code has 0 (their first of a group, and
     whatever is farther than 90 degrees from all before it). Time O(d) for each pair within a group;
     the matrix of a group is never kept: memory O(n) beyond the points.

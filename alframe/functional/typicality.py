@@ -21,7 +21,7 @@ def typicality(embeddings: ArrayT, neighbors: int = 20) -> ArrayT:
         ValueError: For another shape, NaN or infinite values, or less than one neighbor.
 
     **Source:** G. Hacohen, A. Dekel & D. Weinshall, *Active Learning on a Budget: Opposite
-    Strategies Suit High and Low Budgets*, 2022, equation 4, arXiv:2202.02794. **Deviations:** none;
+    Strategies Suit High and Low Budgets*, 2022, typicality, arXiv:2202.02794. **Deviations:** none;
     the authors' code adds 1e-5 to the mean distance. Time O(n^2 d), memory as `pairwise_topk`.
     """
     if neighbors < 1:

@@ -22,7 +22,7 @@ class KMeans:
     Cost: time O(iterations n k d), memory O(n + k d) beyond the observations (n candidates, d
     width, k picks).
 
-    Source: Zhdanov, "Diverse mini-batch Active Learning" (2019), section 3; arXiv:1901.05954.
+    Source: Zhdanov, "Diverse mini-batch Active Learning" (2019); arXiv:1901.05954.
     Deviations: 1. all candidates are clustered, and all weigh the same, where the paper clusters
     the most informative ones and weighs them by how informative they are. 2. Labeled rows play no
     role, as in the paper: typiclust is the method that avoids their clusters.

@@ -33,13 +33,13 @@ class ProbCover:
     Cost: time O(r^2 d), however many rows are picked, memory O(r d) beyond the observations
     (r candidates and labeled rows, d width).
 
-    Source: Yehuda et al., "Active Learning Through a Covering Lens" (NeurIPS 2022), algorithm 1,
-    section 3.3; arXiv:2205.11320.
-    Deviations: 1. the embeddings are those of the selector as they are, the paper's are self-
-    supervised and of length 1. 2. delta is exact, where the paper tries a grid, and is found anew
-    in each round, because the embeddings move. 3. Ties go to the lowest row, where the paper breaks
-    them at random. 4. What follows when all is covered is not in the paper. Without labeled rows,
-    as in core-set selection, nothing is covered at first.
+    Source: Yehuda et al., "Active Learning Through a Covering Lens" (NeurIPS 2022), greedy
+    algorithm and purity; arXiv:2205.11320; code: github.com/avihu111/TypiClust.
+    Deviations: 1. the embeddings are those of the selector, the paper's are self-supervised. 2.
+    delta is exact, where implementations try a grid, and is found anew in each round, because the
+    embeddings move. 3. Ties go to the lowest row. 4. A row at a distance of just delta is covered;
+    in the authors' code it is not. 5. What follows when all is covered is not in the paper. Without
+    labeled rows, as in core-set selection, nothing is covered at first.
 
     Args:
         delta: Radius of the balls, above 0, in units of the embeddings; None = by purity.

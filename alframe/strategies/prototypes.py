@@ -30,15 +30,14 @@ class Prototypes:
     Source: Sorscher et al., "Beyond neural scaling laws: beating power law scaling via data
     pruning" (NeurIPS 2022), self-supervised prototypes; arXiv:2206.14486.
     Deviations: 1. defined for active learning as well: nothing of the method needs a label. 2. The
-    classes are not balanced, as the paper does on ImageNet; the class-balance wrapper does. 3.
-    With cosines, the clusters are those of k-means on embeddings of length 1, and a row's prototype
-    is the centroid of its cluster.
+    classes are not balanced; the class-balance wrapper does that. 3. With cosines, the clusters are
+    those of k-means on embeddings of length 1, and a row's prototype is the centroid of its
+    cluster.
 
     Args:
         keep: ``hard`` or ``easy`` rows.
         clusters: Prototypes, 1 or more, at most one a row; None = the square root of the number of
-            rows (the paper finds that their number matters little, and takes about that of the
-            classes).
+            rows.
         metric: ``cosine`` (as the paper) or ``euclidean``.
         iterations: Of Lloyd's algorithm at most, 0 or more.
     """

@@ -31,12 +31,11 @@ class SemDeDup:
     observations (r candidates and labeled rows, d width, k clusters).
 
     Source: Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic
-    deduplication" (2023), section 3; arXiv:2303.09540.
+    deduplication" (2023); arXiv:2303.09540.
     Deviations: 1. epsilon is chosen by the size, ties to the lowest row; so that rows that are no
     duplicates at all are dropped, too, where the size asks for it. 2. In active learning labeled
     rows come first in their clusters: they are kept already, and copies of them come last. 3. As in
-    the authors' code, and unlike the words of the paper, similarity is to every earlier row,
-    whether it is kept or not.
+    the authors' code, similarity is to every earlier row, whether that one is kept or not.
 
     Args:
         keep: Which row of a group of duplicates: ``hard``, the farthest from the centroid (as the

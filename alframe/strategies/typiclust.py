@@ -39,7 +39,7 @@ class TypiClust:
     the observations (r candidates and labeled rows, d width).
 
     Source: Hacohen et al., "Active Learning on a Budget: Opposite Strategies Suit High and Low
-    Budgets" (ICML 2022), algorithm 1, equation 4; arXiv:2202.02794.
+    Budgets" (ICML 2022); arXiv:2202.02794; code: github.com/avihu111/TypiClust.
     Deviations: 1. the embeddings are those of the selector, the paper's are self-supervised. 2. k-
     means with full passes, where the authors' code takes mini-batches beyond 50 clusters. 3.
     Typicality is that among all rows of a cluster, computed once; their code leaves out labeled
