@@ -202,9 +202,10 @@ def on_the_gpu(rows, width, size):
     return [row]
 
 
-SETS = ("cifar10_resnet20", "clustered", "isotropic", "duplicates", "digits")
+SETS = ("cifar10_resnet20", "clustered", "isotropic", "duplicates")
 CASES = {
     **{f"k-center, {data}, 5,000 picks": (kcenter, data, 5000) for data in SETS},
+    "k-center, digits (1,797 x 64), 898 picks": (kcenter, "digits", 898),
     "k-center, clustered, 25,000 picks": (kcenter, "clustered", 25_000),
     "k-center, isotropic, 25,000 picks": (kcenter, "isotropic", 25_000),
     "k-center, clustered 100,000 x 256, 2,000 picks": (kcenter, "clustered_wide", 2000),
@@ -322,8 +323,10 @@ def main():
         "versions": versions(),
         "git": git_state(),
         "seed": 0,
+        "environment": {key: os.environ[key] for key in os.environ if key.startswith("OMP_")},
         "date": datetime.now(UTC).date().isoformat(),
     }
+    before = {name: case for name, case in before.items() if name in CASES | LARGE | GPU}
     before |= {name: {**stamp, "rows": rows} for name, rows in kept.items()}
     out.write_text(json.dumps({"cases": before}, indent=1) + "\n")
 
