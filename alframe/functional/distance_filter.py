@@ -67,10 +67,6 @@ class Filter:
         kept = torch.linalg.vecdot(values, values).double()
         return Filtered(values, kept - slack, slack, (squares - kept + slack).clamp_min(0).sqrt())
 
-    def is_current(self, seen: Filtered) -> bool:
-        """Whether points were seen by the filter as it is now."""
-        return seen.values.dtype == self._dtype and seen.values.shape[1] == self._width
-
     def learn(self, sample: Tensor) -> None:
         """Leaves out directions in which some points [m, d] hardly differ.
 
@@ -87,7 +83,7 @@ class Filter:
             self._use(self._dtype, axes[:, d - width :].to(self._mean.device, self._dtype))
 
     def refine(self) -> None:
-        """Uses all directions, and where that was so already, float64."""
+        """Uses all directions again, or where that was so, float64."""
         self._use(torch.float32 if self._axes is not None else torch.float64, None)
 
     def near_pairs(self, nearest: Tensor, x: Filtered, c: Filtered, *, closest: bool) -> Tensor:
@@ -132,9 +128,9 @@ class Filter:
         d = len(self._mean)
         unit, unit64 = (torch.finfo(t).eps / 2 for t in (dtype, torch.float64))
         self._dtype, self._axes = dtype, axes
-        self._width = d if axes is None else axes.shape[1]
-        turns = 0.0 if axes is None else 4.3 * math.sqrt(self._width) * (d + 4)
-        self._error = 1.01 * ((3 * self._width + 32 + turns) * unit + (2 * d + 32) * unit64)
+        width = d if axes is None else axes.shape[1]
+        turns = 0.0 if axes is None else 4.3 * math.sqrt(width) * (d + 4)
+        self._error = 1.01 * ((3 * width + 32 + turns) * unit + (2 * d + 32) * unit64)
         self._origin = self._mean.float() if self._plain else self._mean
 
 

@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 _PAIRS = 2**18
 _PAIRS_ELSEWHERE = 2**24
 _DENSE = 4096  # values of near pairs, for each row, above which a CPU computes rows when asked
-_LEARN = 50  # pairs looked at, in squared dimensions, before the filter learns: about its cost
+_LEARN = 50  # pairs to look at, in squared dimensions, before the filter learns: about its cost
 _WASTE = 8  # pairs computed in vain for each row, above which the filter is too coarse for the data
 
 
@@ -38,7 +38,7 @@ class Distances:
 
     Args:
         points: [n, d], any real dtype, n > 0.
-        centers: [k, d], k > 0; the points themselves where none are given.
+        centers: [k, d], k > 0; the points themselves where None.
 
     Raises:
         ValueError: For rows with NaN or infinite values.
@@ -52,13 +52,13 @@ class Distances:
             ends = value_ranges(centers, "centers")
             low, high = torch.minimum(low, ends[0]), torch.maximum(high, ends[1])
         largest = max(-float(low.min()), float(high.max())) if len(low) else 0.0
-        self.scale = _safe_scale(largest)
+        self.scale = scale = _safe_scale(largest)
         self.total = torch.zeros_like(low)
         for _, chunk in chunks(points):
-            self.total += chunk.double().mul(self.scale).sum(dim=0)
-        spread = float((high * self.scale - low * self.scale).max()) if len(low) else 0.0
+            self.total += chunk.double().mul(scale).sum(dim=0)
+        spread = float((high * scale - low * scale).max()) if len(low) else 0.0
         dtypes = {points.dtype, self.centers.dtype}
-        self.filter = Filter(self.total / len(points), self.scale, spread, dtypes)
+        self.filter = Filter(self.total / len(points), scale, spread, dtypes)
         self._pairs = 0  # that the filter has looked at
 
     def to_one(self, target: Tensor, scale: float) -> Tensor:
@@ -90,7 +90,7 @@ class Distances:
         seen: Filtered,
         centers: Rows,
         owners: Rows | None = None,
-    ) -> None:
+    ) -> bool:
         """Lowers squared distances to the nearest center by those to more centers.
 
         Args:
@@ -99,15 +99,14 @@ class Distances:
             seen: The same points, filtered.
             centers: Positions [k] of the centers, ascending where owners are given.
             owners: Position [m] of the (lowest) nearest center, changed in place.
+
+        Returns:
+            Whether too many distances were computed in vain.
         """
-        self._look_closer(len(rows) * len(centers))
-        if not self.filter.is_current(seen):
-            seen = self.filtered(rows)
-        others = self.filter.see(self.centers.index_select(0, self._place(centers)))
         now = self._place(nearest.copy())
+        others = self.filter.see(self.centers.index_select(0, self._place(centers)))
         pairs = self.filter.near_pairs(now, seen, others, closest=True)
-        many = len(pairs) > _WASTE * len(rows)
-        vain = 0
+        many, vain = len(pairs) > _WASTE * len(rows), 0
         for i, j, found in self._compute(pairs, rows, centers):
             before = now if owners is None else now.clone()
             now.scatter_reduce_(0, i, found, "amin")
@@ -117,8 +116,21 @@ class Distances:
             if many:
                 vain += int((found > now[i]).sum())
         nearest[:] = now.numpy(force=True)
-        if vain > _WASTE * len(rows):
+        return vain > _WASTE * len(rows)
+
+    def adapt(self, pairs: int, *, coarse: bool) -> None:
+        """Adapts the filter to the points; no thread may use it meanwhile.
+
+        Args:
+            pairs: How many the filter has looked at since the last call.
+            coarse: Whether it let too many of them pass.
+        """
+        if coarse:
             self.filter.refine()
+        d = self.points.shape[1]
+        if self._pairs <= _LEARN * d * d < self._pairs + pairs:
+            self.filter.learn(self.points[:: max(1, len(self.points) // (2 * d))])
+        self._pairs += pairs
 
     def between(self, rows: Rows, nearest: Floats) -> Callable[[int], Floats]:
         """Returns squared distances among some points, as a function of i: those [m] to point i.
@@ -151,14 +163,6 @@ class Distances:
             return result
 
         return distances
-
-    def _look_closer(self, pairs: int) -> None:
-        """Lets the filter learn about the points, once that costs little beside what was done."""
-        d = self.points.shape[1]
-        if self._pairs <= _LEARN * d * d < self._pairs + pairs:
-            step = max(1, len(self.points) // (2 * d))
-            self.filter.learn(self.points[::step])
-        self._pairs += pairs
 
     def _compute(
         self, pairs: Tensor, rows: Rows, centers: Rows

@@ -14,7 +14,7 @@ from torch import Tensor
 from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
 from alframe.functional.distances import Distances, Floats, Rows
 from alframe.functional.kcenter_blocks import Cover
-from alframe.functional.passes import value_ranges
+from alframe.functional.passes import Crew, crew, value_ranges
 from alframe.functional.similarity import exact_products
 
 
@@ -75,9 +75,9 @@ def kcenter_greedy(
     squared, exponent = _squared_weights(weights, len(points))
     rows, radii = known[:0], np.zeros(0)
     if size:
-        with exact_products(points.device):
+        with exact_products(points.device), crew(points) as threads:
             space = Distances(points)
-            rows, radii = _greedy(space, size, known, squared)
+            rows, radii = _greedy(space, size, known, squared, threads)
         exponent -= math.frexp(space.scale)[1] - 1
     else:
         value_ranges(points, "embeddings")
@@ -90,14 +90,14 @@ def kcenter_greedy(
 
 
 def _greedy(
-    space: Distances, size: int, known: Rows, weights: Floats | None
+    space: Distances, size: int, known: Rows, weights: Floats | None, threads: Crew
 ) -> tuple[Rows, Floats]:
     """Returns picks, and radii of scaled points with weights in their unit."""
     n, c = len(space.points), len(known)
     first = known
     if not c:  # n * point against the sum: no division to round ties; the first of equals
         first = space.to_one(space.total, space.scale * n).argmin()[None].numpy(force=True)
-    cover = Cover(space, first, size + c - len(first), weights)
+    cover = Cover(space, first, size + c - len(first), weights, threads)
     cover.run()
     radii: Floats = torch.from_numpy(cover.keys[c:]).sqrt_().numpy()
     if not c:

@@ -16,7 +16,7 @@ import torch
 
 from alframe.functional.distance_filter import Filtered
 from alframe.functional.distances import Distances
-from alframe.functional.passes import on_host
+from alframe.functional.passes import Crew, on_host
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -28,6 +28,7 @@ _LEVEL = 12  # all points to the points of the level between, where blocks are t
 # more work is wasted on points that fall below the floor on the way.
 _TILE = (4096, 512)
 _TILE_ELSEWHERE = (16384, 2048)
+_ALONE = 2**17  # pairs of a point and a center for which a thread is worth its while
 
 
 class Floor(NamedTuple):
@@ -55,6 +56,7 @@ class Cover:
         size: How many more to pick.
         weights: Squared weights [n], or None for ones. A point's key is its squared weight times
             its squared distance to the nearest center, and the largest key is picked.
+        crew: Threads that bring points up to date side by side.
 
     Attributes:
         chosen: Rows of all centers [c + size], in pick order.
@@ -62,9 +64,10 @@ class Cover:
     """
 
     def __init__(
-        self, space: Distances, centers: Rows, size: int, weights: Floats | None = None
+        self, space: Distances, centers: Rows, size: int, weights: Floats | None, crew: Crew
     ) -> None:
         self._space, self._weights, self._count = space, weights, len(centers)
+        self._crew = crew
         self._tile = _TILE if on_host(space.points) else _TILE_ELSEWHERE
         self.chosen: Rows = np.concatenate([centers, np.zeros(size, np.int64)])
         self.keys = np.zeros(len(self.chosen))
@@ -121,28 +124,35 @@ class Cover:
         seen = self._seen[rows]
         order = np.argsort(seen, kind="stable")
         late = rows[order[: np.searchsorted(seen[order], self._count)]]
-        for start in range(0, len(late), self._tile[0]):
-            self._catch_up_part(late[start : start + self._tile[0]], floor)
+        pairs = len(late) * (self._count - seen.min(initial=self._count))
+        hands = max(1, min(self._crew.size, pairs // _ALONE))
+        parts = -(-len(late) // (hands * self._tile[0])) * hands
+        shares = [late[i::parts] for i in range(parts)]
+        done = self._crew.each(lambda share: self._catch_up_part(share, floor), shares)
+        self._space.adapt(sum(pairs for pairs, _ in done), coarse=any(flag for _, flag in done))
 
-    def _catch_up_part(self, rows: Rows, floor: Floor) -> None:
+    def _catch_up_part(self, rows: Rows, floor: Floor) -> tuple[int, bool]:
+        """Does so for some rows; returns the pairs looked at, and if too many were computed."""
+        pairs, coarse = 0, False
         seen = self._seen[rows]  # ascending
         filtered = self._space.filtered(rows)
         while len(rows) and seen[0] < self._count:
-            start = int(seen[0])
-            stop = min(start + self._tile[1], self._count)
-            late = int(np.searchsorted(seen, stop))
+            centers = self.chosen[seen[0] : min(seen[0] + self._tile[1], self._count)]
+            stop = seen[0] + len(centers)
+            late = np.searchsorted(seen, stop)
             part = rows[:late]
             nearest = self._nearest[part]
             some = Filtered(*(values[:late] for values in filtered))
-            self._space.lower(nearest, part, some, self.chosen[start:stop])
+            coarse |= self._space.lower(nearest, part, some, centers)
+            pairs += len(part) * len(centers)
             self._nearest[part] = nearest
-            self._seen[part] = stop
-            seen[:late] = stop
+            self._seen[part] = seen[:late] = stop
             alive = floor.beaten(self._keys(rows), rows)
             if stop < self._count and len(alive) < len(rows):
                 rows, seen = rows[alive], seen[alive]
                 keep = torch.from_numpy(alive).to(filtered.values.device)
-                filtered = Filtered(*(part.index_select(0, keep) for part in filtered))
+                filtered = Filtered(*(values.index_select(0, keep) for values in filtered))
+        return pairs, coarse
 
     def _greedy(self, rows: Rows, floor: Floor) -> None:
         """Picks among rows, all of them up to date unless they do not beat the floor."""

@@ -8,6 +8,7 @@ import torch
 
 from alframe.functional.arrays import ArrayT, as_tensor, like
 from alframe.functional.distances import Distances
+from alframe.functional.passes import Crew, crew
 from alframe.functional.similarity import exact_products
 
 _ROWS = 2048
@@ -40,9 +41,9 @@ def nearest_center(points: ArrayT, centers: ArrayT) -> tuple[ArrayT, ArrayT]:
     squares = np.full(len(left), np.inf)
     owners = np.zeros(len(left), dtype=np.int64)
     if len(left):
-        with exact_products(left.device):
+        with exact_products(left.device), crew(left) as threads:
             space = Distances(left, right)
-            _search(space, squares, owners)
+            _search(space, squares, owners, threads)
         squares = np.sqrt(squares) / space.scale
     return (
         like(torch.from_numpy(owners).to(left.device), points),
@@ -51,13 +52,22 @@ def nearest_center(points: ArrayT, centers: ArrayT) -> tuple[ArrayT, ArrayT]:
 
 
 def _search(
-    space: Distances, squares: npt.NDArray[np.float64], owners: npt.NDArray[np.int64]
+    space: Distances, squares: npt.NDArray[np.float64], owners: npt.NDArray[np.int64], threads: Crew
 ) -> None:
     """Fills in squared distances (of scaled points) and positions of the nearest centers."""
-    for start in range(0, len(squares), _ROWS):
-        part = slice(start, min(start + _ROWS, len(squares)))
-        rows = np.arange(part.start, part.stop)
+    n, k = len(squares), len(space.centers)
+
+    def one_part(start: int) -> bool:
+        part = slice(start, min(start + _ROWS, n))
+        rows, coarse = np.arange(part.start, part.stop), False
         seen = space.filtered(rows)
-        for first in range(0, len(space.centers), _CENTERS):
-            centers = np.arange(first, min(first + _CENTERS, len(space.centers)))
-            space.lower(squares[part], rows, seen, centers, owners[part])
+        for first in range(0, k, _CENTERS):
+            centers = np.arange(first, min(first + _CENTERS, k))
+            coarse |= space.lower(squares[part], rows, seen, centers, owners[part])
+        return coarse
+
+    starts = range(0, n, _ROWS)
+    for i in range(0, len(starts), threads.size):
+        some = starts[i : i + threads.size]
+        coarse = threads.each(one_part, some)
+        space.adapt(len(some) * _ROWS * k, coarse=any(coarse))

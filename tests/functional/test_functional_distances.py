@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -128,14 +129,37 @@ def test_a_filter_that_is_too_coarse_is_refined_step_by_step():
     points = rng.normal(size=(600, 4)) @ rng.normal(size=(4, 40))
     space = Distances(torch.from_numpy(points))
     space.filter.learn(space.points)
-    seen = space.filtered(np.arange(3))
-    steps = [(torch.float32, 4), (torch.float32, 40), (torch.float64, 40)]
-    for dtype, width in steps:
-        assert space.filter.is_current(seen) == ((dtype, width) == steps[0])
-        now = space.filtered(np.arange(3))
-        assert (now.values.dtype, now.values.shape[1]) == (dtype, width)
-        assert space.filter.is_current(now)
-        space.filter.refine()
+    for dtype, width in [(torch.float32, 4), (torch.float32, 40), (torch.float64, 40)]:
+        seen = space.filtered(np.arange(3))
+        assert (seen.values.dtype, seen.values.shape[1]) == (dtype, width)
+        space.adapt(1, coarse=True)
+
+
+def test_a_crew_has_as_many_threads_as_torch_in_each_of_which_torch_uses_one():
+    values = torch.zeros(3)
+    before = torch.get_num_threads()
+    seen = []
+
+    def work(item):
+        seen.append((threading.get_ident(), torch.get_num_threads()))
+        ready.wait()
+        return item * 2
+
+    try:
+        torch.set_num_threads(3)
+        ready = threading.Barrier(3, timeout=60)
+        with passes.crew(values) as threads:
+            assert threads.size == 3
+            assert torch.get_num_threads() == 1
+            assert threads.each(work, range(6)) == [0, 2, 4, 6, 8, 10]
+        assert torch.get_num_threads() == 3
+        assert len({ident for ident, _ in seen}) == 3
+        assert {number for _, number in seen} == {1}
+        with pytest.raises(KeyError), passes.crew(values) as threads:
+            threads.each({0: 1}.__getitem__, range(2))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_lower_keeps_what_is_nearer_already():

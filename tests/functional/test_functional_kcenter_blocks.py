@@ -204,19 +204,23 @@ def test_faster_matrix_products_and_autocast_change_nothing(precision):
         torch.set_float32_matmul_precision(before)
 
 
-def test_the_number_of_threads_changes_nothing():
-    points = np.random.default_rng(5).normal(size=(4000, 40))
+@pytest.mark.parametrize("d", [4, 40])
+def test_the_number_of_threads_changes_nothing(d, monkeypatch):
+    monkeypatch.setattr(kcenter_blocks, "_ALONE", 1000)
+    points = np.random.default_rng(5).normal(size=(4000, d)) * 2.0 ** -np.arange(d)
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append(kcenter_greedy(points, 100))
+            results.append(kcenter_greedy(points, 200))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    for rows, radii in results[1:]:
-        np.testing.assert_array_equal(rows, results[0][0])
-        np.testing.assert_array_equal(radii, results[0][1])
+    expected_rows, expected_radii = one_pass_per_pick(points, 200)
+    for rows, radii in results:
+        assert rows.tolist() == expected_rows
+        np.testing.assert_array_equal(radii, expected_radii.numpy())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
