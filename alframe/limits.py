@@ -20,8 +20,10 @@ VECTORS = 16
 """Numbers for each row that a strategy without an estimate of its own is taken to keep."""
 
 
-def available_bytes() -> float:
-    """Returns the host memory that can be taken without swapping, in bytes."""
+def available_bytes(device: str = "cpu") -> float:
+    """Returns the memory of a device, or of the host without swapping, that can be taken, bytes."""
+    if not device.startswith("cpu"):
+        return _free_on(device)
     info = Path("/proc/meminfo")
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if info.is_file():
@@ -29,6 +31,14 @@ def available_bytes() -> float:
             if line.startswith("MemAvailable:"):
                 free = int(line.split()[1]) * 1024
     return min(free, _left_in_the_container())
+
+
+def _free_on(device: str) -> float:
+    """Returns what a GPU has left, with what torch holds there and does not use."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
 def _left_in_the_container() -> float:
@@ -72,10 +82,12 @@ class Limits:
     Attributes:
         memory: Share of the memory that is free when the run starts.
         seconds: Of one selection on the host, by a rough estimate; None = any.
+        device: Where what was observed lies and rows are selected, such as "cpu" or "cuda:0".
     """
 
     memory: float = 0.8
     seconds: float | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_range("limits.memory", self.memory, 0, 1)
@@ -91,14 +103,15 @@ class Limits:
             what: The selection in words, for the message.
             remedy: What to change, for the message.
         """
-        free = available_bytes()
+        free = available_bytes(self.device)
         if needed > self.memory * free:
             raise UserError(
                 f"{what} would take {needed / 2**30:.1f} GiB: expected at most {self.memory:.0%} "
-                f"(limits.memory) of the {free / 2**30:.1f} GiB that are free; {remedy}"
+                f"(limits.memory) of the {free / 2**30:.1f} GiB that are free on {self.device}; "
+                f"{remedy}"
             )
         if self.seconds is not None and seconds > self.seconds:
             raise UserError(
                 f"{what} would take about {seconds:.0f} seconds: expected at most limits.seconds="
-                f"{self.seconds:g}; choose candidates=random_subset or another strategy"
+                f"{self.seconds:g}; {remedy}"
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alframe.errors import UserError
-from alframe.protocols import Need, Rows, Scope
+from alframe.protocols import Array, Need, Rows, Scope
 
 CHECKED = 2**16
 """Rows whose values are checked at a time."""
@@ -25,6 +25,7 @@ class Table:
         values: [n, ...], or [epochs, n, fields] for dynamics.
         what: In words, for errors.
         fields: Names of the last axis of dynamics; empty for anything else.
+        remedy: What to do about values that are not finite, for errors.
 
     Raises:
         UserError: If a value is not finite.
@@ -34,19 +35,15 @@ class Table:
     values: Tensor
     what: str = "values"
     fields: tuple[str, ...] = ()
+    remedy: str = "lower the learner's recipe.learning_rate or mend these rows of the data"
 
     def __post_init__(self) -> None:
         per_row = self.values.transpose(0, 1) if self.fields else self.values
-        marks = []
-        for start in range(0, len(per_row), CHECKED):  # the values may be most of the memory
-            finite = torch.isfinite(per_row[start : start + CHECKED])
-            marks.append(finite.flatten(1).all(1) if finite.ndim > 1 else finite)
-        bad = self.rows[~torch.cat(marks).cpu().numpy()] if marks else self.rows
+        bad = self.rows[~finite_marks(per_row)]
         if len(bad):
             raise UserError(
                 f"the selector's {self.what} hold NaN or infinity in {len(bad)} rows, first in "
-                f"{', '.join(map(str, bad[:5]))}: expected finite numbers; lower "
-                "the learner's recipe.learning_rate or mend these rows of the data"
+                f"{', '.join(map(str, bad[:5]))}: expected finite numbers; {self.remedy}"
             )
 
     def at(self, rows: Rows) -> Tensor:
@@ -63,6 +60,15 @@ class Table:
             raise KeyError(f"{len(absent)} rows were not observed, the first is {absent[0]}")
         axis = 1 if self.fields else 0
         return self.values.index_select(axis, torch.from_numpy(positions).to(self.values.device))
+
+
+def finite_marks(values: Tensor) -> Array:
+    """Tells of which rows all values are finite; chunked: the values may be most of the memory."""
+    marks = [
+        torch.isfinite(part).flatten(1).all(1) for part in torch.split(values[:, None], CHECKED)
+    ]
+    finite: Array = torch.cat(marks).cpu().numpy()
+    return finite
 
 
 class TableObservations:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 2**16
 """Rows that are reduced at a time."""
+REMEDY = "mend these rows, or leave them out (alframe-select --drop-nonfinite)"
 
 
 def scoped(need: Need, candidates: Rows, pool: Pool) -> Rows:
@@ -104,6 +105,36 @@ class Arrays:
         tables = {form: self._table(form) for form in set(forms.values())}
         return TableObservations({need: tables[form] for need, form in forms.items()})
 
+    def finite(self) -> Rows:
+        """Returns the rows of which all given values are finite."""
+        from alframe.observations import finite_marks
+
+        marks = np.ones(self.rows, dtype=bool)
+        for values in (self.embeddings, self.probs, self.mc_probs):
+            if values is not None:
+                marks &= finite_marks(values)
+        for history in self.dynamics.values():
+            marks &= finite_marks(history.T)
+        return np.flatnonzero(marks)
+
+    def only(self, rows: Rows) -> Arrays:
+        """Returns the same of some rows, ascending; they are numbered from 0 again."""
+        import torch
+
+        index = torch.from_numpy(rows)
+        some = {
+            key: values[index.to(values.device)]
+            for key in ("embeddings", "probs", "mc_probs")
+            if (values := getattr(self, key)) is not None
+        }
+        return Arrays(
+            len(rows),
+            **some,
+            dynamics={key: values[:, rows] for key, values in self.dynamics.items()},
+            labeled=np.flatnonzero(np.isin(rows, self.labeled)),
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
     def check(self, need: Need) -> None:
         """Raises `UserError` if what a strategy needs was not given."""
         if need.what == "dynamics":
@@ -134,14 +165,14 @@ class Arrays:
         if need.what == "dynamics":
             end = need.until_epoch
             history = torch.stack([self.dynamics[name][:end] for name in need.fields], -1)
-            return Table(every, history, "dynamics", need.fields)
+            return Table(every, history, "dynamics", need.fields, REMEDY)
         values: Tensor = getattr(self, need.what)
         if need.what == "mc_probs":
             values = values[:, : need.draws]
         if need.reduce is not None:
             parts = [need.reduce(values[i : i + BATCH]) for i in range(0, self.rows, BATCH)]
             values = torch.cat(parts)
-        return Table(every, values, need.what)
+        return Table(every, values, need.what, remedy=REMEDY)
 
 
 def select_rows(

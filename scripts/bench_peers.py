@@ -67,10 +67,10 @@ def activeml_kcenter(points, size, first):
 
 
 def apricot_facility_location(points, size):
-    """Apricot's FacilityLocationSelection on cosine similarity, lazy greedy."""
+    """Apricot's FacilityLocationSelection on squared distances, lazy greedy."""
     from apricot import FacilityLocationSelection
 
-    model = FacilityLocationSelection(size, metric="cosine", optimizer="lazy", random_state=0)
+    model = FacilityLocationSelection(size, metric="euclidean", optimizer="lazy", random_state=0)
     return model.fit(points).ranking
 
 

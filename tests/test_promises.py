@@ -239,11 +239,11 @@ def test_promise_4_what_would_not_fit_is_refused_before_anything_is_written(
 ):
     # 64 values of 8 bytes for each of the 100 candidates (and, in a core-set, of all 120 rows).
     options = (*PROBE, "strategy=kcenter", f"pipeline={pipeline}", f"run_dir={tmp_path / 'run'}")
-    monkeypatch.setattr("alframe.limits.available_bytes", lambda: 50_000)
+    monkeypatch.setattr("alframe.limits.available_bytes", lambda _: 50_000)
     with pytest.raises(UserError, match=r"KCenter on 1[02]0 candidates would take .*expected at"):
         run(*options)
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr("alframe.limits.available_bytes", lambda: 10**9)
+    monkeypatch.setattr("alframe.limits.available_bytes", lambda _: 10**9)
     status = json.loads((run(*options).path / "status.json").read_text())
     assert 50_000 < status["memory"]["observed_bytes"] < 10_000_000
 

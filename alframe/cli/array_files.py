@@ -82,6 +82,8 @@ def read_rows(name: str, flag: str, total: int) -> Rows:
         UserError: For what is no list of distinct row numbers from 0 to ``total`` - 1.
     """
     rows = _read_column(name, flag, "row")
+    if rows.shape == (0,):  # a .csv with a heading alone has no type
+        rows = np.empty(0, dtype=np.int64)
     if rows.dtype.kind not in "iu" or rows.ndim != 1:
         raise UserError(f"{flag}={name}: expected whole row numbers, got {rows.dtype}")
     outside = rows[(rows < 0) | (rows >= total)]

@@ -110,6 +110,6 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         candidates=build(config, "candidates"),
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
-        limits=build(config, "limits"),
+        limits=build(config, "limits", device=str(hardware.device)),
     )
     return parts, hardware

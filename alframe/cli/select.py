@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from alframe.errors import UserError
 
 if TYPE_CHECKING:
-    from alframe.protocols import Query, Strategy
+    from alframe.protocols import Query, Rows, Strategy
     from alframe.selection import Arrays
 
 
@@ -32,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_out(arguments.out)
         strategy = _strategy(arguments.strategy, arguments.overrides, arguments.config_dir)
         arrays = _arrays(arguments)
+        kept = arrays.finite() if arguments.drop_nonfinite else np.arange(arrays.rows)
+        if len(kept) < arrays.rows:
+            arrays = _without(arrays, kept)
         query = _select(strategy, arrays, arguments)
-        _write(query, arguments.out)
+        _write(replace(query, rows=kept[query.rows]), arguments.out)
     except (UserError, ValueError, OSError, RuntimeError, MemoryError) as error:
         sys.stderr.write(f"alframe-select: {' '.join(str(error).split())}\n")
         return 2
@@ -66,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
     parser.add_argument(
         "--memory", type=float, default=0.8, help="share of the free memory (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, help="refuse what would take longer, by estimate")
+    parser.add_argument(
+        "--drop-nonfinite", action="store_true", help="leave out rows with NaN or infinite values"
     )
     parser.add_argument("--config-dir", type=Path, help="a folder with strategies of your own")
     parser.add_argument(
@@ -137,6 +146,15 @@ def _check_labels(labels: Any, given: dict[str, Any]) -> None:
             )
 
 
+def _without(arrays: Arrays, kept: Rows) -> Arrays:
+    left_out = np.setdiff1d(np.arange(arrays.rows), kept)
+    sys.stderr.write(
+        f"alframe-select: left out {len(left_out)} rows that hold NaN or infinity, first "
+        f"{', '.join(map(str, left_out[:5]))}\n"
+    )
+    return arrays.only(kept)
+
+
 def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -> Query:
     from alframe.limits import Limits, estimate, operations_per_second
     from alframe.selection import check_selection, select_rows
@@ -145,8 +163,8 @@ def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -
     cost = estimate(strategy, arrays.work(arguments.size))
     seconds = cost.operations / operations_per_second()
     what = f"strategy {arguments.strategy}"
-    Limits(arguments.memory).check(
-        cost.bytes, seconds, what, "raise --memory, or choose another strategy"
+    Limits(arguments.memory, arguments.seconds, arguments.device).check(
+        cost.bytes, seconds, what, "raise --memory or --seconds, or choose another strategy"
     )
     sys.stderr.write(
         f"alframe-select: {arguments.strategy} picks {arguments.size} of "
@@ -169,6 +187,8 @@ def _check_out(out: Path | None) -> None:
 def _write(query: Query, out: Path | None) -> None:
     import pandas as pd
 
+    from alframe.files import write_atomic
+
     columns = {"row": query.rows, "rank": np.arange(len(query.rows))}
     if query.scores is not None:
         columns["score"] = query.scores
@@ -177,9 +197,12 @@ def _write(query: Query, out: Path | None) -> None:
     table = pd.DataFrame(columns)
     if out is None:
         table.to_csv(sys.stdout, index=False)
-    elif out.suffix == ".npy":
-        np.save(out, query.rows)
+        return
+    content = io.BytesIO()
+    if out.suffix == ".npy":
+        np.save(content, query.rows)
     elif out.suffix == ".parquet":
-        table.to_parquet(out, index=False, write_page_checksum=True)
+        table.to_parquet(content, index=False, write_page_checksum=True)
     else:
-        table.to_csv(out, index=False)
+        table.to_csv(content, index=False)
+    write_atomic(out, content.getvalue())

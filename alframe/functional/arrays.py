@@ -26,13 +26,18 @@ def as_tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values))
 
 
+def as_numpy(values: Tensor | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns the values as a numpy array on the host, without a copy where that is possible."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
 @overload
 def like(result: Tensor, example: Tensor) -> Tensor: ...
 @overload
 def like(result: Tensor, example: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
 def like(result: Tensor, example: Tensor | npt.NDArray[Any]) -> Tensor | npt.NDArray[Any]:
     """Returns the result as a tensor or a numpy array, whichever the example is."""
-    return result if isinstance(example, Tensor) else result.cpu().numpy()
+    return result.to(example.device) if isinstance(example, Tensor) else result.cpu().numpy()
 
 
 def refuse_rows(bad: Tensor, expected: str) -> None:

@@ -15,14 +15,14 @@ _BLOCK = 256  # rows that are compared with one another one by one
 
 
 def distinct_rows(
-    embeddings: ArrayT, limit: float, known: Tensor | npt.NDArray[Any] | None = None
+    embeddings: ArrayT, limit: float, given: Tensor | npt.NDArray[Any] | None = None
 ) -> ArrayT:
     """Marks the rows that are less similar than ``limit`` to all rows marked before them.
 
     Args:
         embeddings: Points [n, d], any real dtype; a zero vector is similar to nothing.
         limit: Of the cosine similarity, in (-1, 1].
-        known: More points [m, d], to which a marked row must not be similar either.
+        given: More points [m, d], to which a marked row must not be similar either.
 
     Returns:
         Marks [n], bool.
@@ -33,7 +33,7 @@ def distinct_rows(
     Time O(n (n + m) d), memory O((n + m) d): one float64 copy of both.
     """
     points = _unit(embeddings)
-    kept = [] if known is None or len(known) == 0 else [_unit(as_tensor(known)).to(points.device)]
+    kept = [] if given is None or len(given) == 0 else [_unit(as_tensor(given)).to(points.device)]
     marks = torch.ones(len(points), dtype=torch.bool, device=points.device)
     for start in range(0, len(points), _BLOCK):
         block = points[start : start + _BLOCK]

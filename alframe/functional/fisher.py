@@ -26,7 +26,7 @@ def bait_greedy(
     embeddings: ArrayT,
     size: int,
     *,
-    labeled: Sequence[int] | Tensor | npt.NDArray[Any] | None = None,
+    given: Sequence[int] | Tensor | npt.NDArray[Any] | None = None,
     ridge: float = 1.0,
     oversample: float = 2.0,
 ) -> ArrayT:
@@ -35,15 +35,15 @@ def bait_greedy(
     The information of a row with probabilities p and embedding h in the weights of a linear last
     layer is (diag(p) - p p') times the outer product of h with itself. Its blocks on the diagonal,
     one for each class c, are p_c (1 - p_c) h h', and only these are used. M = r + the sum over
-    labeled and picked rows, F = the mean over all rows. Forward: add the row that lowers the trace
+    given and picked rows, F = the mean over all rows. Forward: add the row that lowers the trace
     most, ties to the lowest row, until there are ``oversample`` times as many as asked for.
     Backward: take away the row that raises it least, ties to the lowest row.
 
     Args:
         probs: Class probabilities [n, classes].
         embeddings: Inputs of the last layer [n, d], any real dtype, on the same device.
-        size: How many rows to pick, in 0 .. n - distinct labeled rows.
-        labeled: Rows in 0 .. n - 1 that are labeled; they are never picked.
+        size: How many rows to pick, in 0 .. n - distinct given rows.
+        given: Rows in 0 .. n - 1 that are labeled already; they are never picked.
         ridge: r in units of the mean diagonal of F's blocks, above 0.
         oversample: How many rows go forward for each that is asked for, 1 or more.
 
@@ -52,19 +52,19 @@ def bait_greedy(
 
     Raises:
         ValueError: For another shape, NaN or infinite values, probabilities outside [0, 1], a size
-            out of range, or labeled rows that are not rows.
+            out of range, or given rows that are not rows.
 
     Time O(n d classes) for each forward pick; memory O(n classes + classes d ** 2).
 
     **Source:** J. T. Ash, S. Goel, A. Krishnamurthy & S. Kakade, *Gone Fishing: Neural Active
     Learning with Fisher Embeddings*, 2021, equation 4 and algorithm 1, arXiv:2106.09675.
     **Deviations:** 1. blocks of different classes are dropped, without which M has (classes d) ** 2
-    entries and each pick costs that many operations for each row. 2. Labeled rows count in M as
+    entries and each pick costs that many operations for each row. 2. Given rows count in M as
     picks do, not as their mean. 3. The ridge is relative to the information.
     """
     points = finite_points(embeddings)
     blocks = _Blocks(residuals(probs), points, ridge)
-    known = checked_rows(labeled, "labeled", points)
+    known = checked_rows(given, "given", points)
     free = len(points) - len(known)
     if not 0 <= size <= free:
         raise ValueError(f"expected a size from 0 to {free}, got {size}")

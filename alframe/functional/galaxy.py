@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from alframe.functional.arrays import as_tensor, refuse_rows
+from alframe.functional.arrays import ArrayT, as_numpy, as_tensor, like, refuse_rows
 
 Ints = npt.NDArray[Any]
 _NEVER = np.iinfo(np.int64).max // 4  # farther than any place
 
 
-def galaxy_bisect(probs: Tensor | Ints, known: Ints, labels: Ints, size: int) -> Ints:
+def galaxy_bisect(probs: ArrayT, known: Tensor | Ints, labels: Tensor | Ints, size: int) -> ArrayT:
     """Picks points halfway between points of different labels, class by class in turn.
 
     For each class k all points stand on a line, sorted by their margin p_k - max p, ties by max p
@@ -56,7 +57,7 @@ def galaxy_bisect(probs: Tensor | Ints, known: Ints, labels: Ints, size: int) ->
     is taken at every pick, which is the second rule above. 3. Where they pick at random, because no
     + or no - is known, the third rule.
     """
-    values = as_tensor(probs)
+    values, known, labels = as_tensor(probs), as_numpy(known), as_numpy(labels)
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(f"expected probabilities [n, classes], got shape {tuple(values.shape)}")
     if known.shape != labels.shape:
@@ -71,7 +72,7 @@ def galaxy_bisect(probs: Tensor | Ints, known: Ints, labels: Ints, size: int) ->
     picks = np.zeros(size, dtype=np.int64)
     for turn in range(size):
         picks[turn] = lines[(len(known) + turn) % len(lines)].pick(picks[:turn])
-    return picks
+    return like(torch.from_numpy(picks), probs)
 
 
 def _orders(probs: Tensor) -> Iterator[Ints]:

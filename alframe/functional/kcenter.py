@@ -28,8 +28,9 @@ def kcenter_greedy(
     """Picks again and again the point that is farthest from its nearest center.
 
     Distances are Euclidean, from direct differences in float64, so that neither a large common
-    offset nor huge or tiny values change a pick. Ties go to the lowest position. Without centers
-    the first pick is the point closest to the mean of all points.
+    offset nor huge or tiny values change a pick. (All are scaled by one power of two; differences
+    below about 1e-150 of the largest count as zero.) Ties go to the lowest position. Without
+    centers the first pick is the point closest to the mean of all points.
 
     With weights, the pick is the point with the largest weight times distance. What is compared is
     the squared weight times the squared distance, in float64, with the weights divided by a power

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from alframe.functional.arrays import ArrayT, as_tensor, refuse_rows
+from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
 
 Labels = npt.NDArray[np.int64]
 
 
 def average_linkage(
     embeddings: ArrayT, clusters: int | None = None, threshold: float | None = None
-) -> Labels:
+) -> ArrayT:
     """Merges the two clusters of the least mean distance, again and again, beginning with points.
 
     Args:
@@ -43,13 +42,13 @@ def average_linkage(
     refuse_rows(~points.isfinite().all(dim=1), "embeddings without NaN or infinity")
     values = points.double().cpu().numpy()
     if len(values) == 1:
-        return np.zeros(1, dtype=np.int64)
+        return like(torch.zeros(1, dtype=torch.int64), embeddings)
     largest = np.abs(values).max(initial=0)
     scale = 2.0 ** min(900, -int(np.frexp(largest)[1])) if largest > 0 else 1.0
     tree = linkage(values * scale, "average")  # scaled: squares neither over- nor underflow
-    if threshold is not None:
-        return _from_zero(fcluster(tree, threshold * scale, "distance"))
-    return _from_zero(fcluster(tree, clusters, "maxclust"))
+    stop = (clusters, "maxclust") if threshold is None else (threshold * scale, "distance")
+    labels = fcluster(tree, *stop).astype(np.int64) - 1  # theirs count from 1
+    return like(torch.from_numpy(labels), embeddings)
 
 
 def take_turns(groups: npt.ArrayLike) -> Labels:
@@ -73,7 +72,3 @@ def take_turns(groups: npt.ArrayLike) -> Labels:
     turns = np.empty(len(labels), dtype=np.int64)
     turns[by_group] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.lexsort((first[labels], sizes[labels], turns))
-
-
-def _from_zero(labels: npt.NDArray[Any]) -> Labels:
-    return labels.astype(np.int64) - 1

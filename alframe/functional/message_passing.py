@@ -10,7 +10,7 @@ import numpy.typing as npt
 import scipy.sparse
 import torch
 
-from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
+from alframe.functional.arrays import ArrayT, as_numpy, as_tensor, like, refuse_rows
 from alframe.functional.topk import pairwise_topk
 
 Floats = npt.NDArray[np.float64]
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 def d2_greedy(
     embeddings: ArrayT,
-    scores: npt.NDArray[Any],
+    scores: ArrayT,
     size: int,
     neighbors: int = 10,
     *,
@@ -64,18 +64,17 @@ def d2_greedy(
         )
     if not (0 <= gamma_forward < math.inf and 0 <= gamma_reverse < math.inf):
         raise ValueError(f"expected gammas of 0 or more, got {gamma_forward} and {gamma_reverse}")
-    refuse_rows(torch.from_numpy(np.isnan(scores)), "scores without NaN")
+    refuse_rows(as_tensor(scores).isnan(), "scores without NaN")
     graph = _graph(embeddings, min(neighbors, max(n - 1, 0)))
     # The graph holds 1 + d^2, see there.
     forward = scipy.sparse.csr_array(
         (np.exp(gamma_forward * (1 - graph.data)), graph.indices, graph.indptr), graph.shape
     )
-    values = _between_0_and_1(scores)
+    values = _between_0_and_1(as_numpy(scores))
     values = values + forward @ values
     del forward
     graph.data = np.exp(gamma_reverse * (1 - graph.data))
-    device = as_tensor(embeddings).device
-    rows, gains = (torch.from_numpy(part).to(device) for part in _greedy(values, graph, size))
+    rows, gains = (torch.from_numpy(part) for part in _greedy(values, graph, size))
     return like(rows, embeddings), like(gains, embeddings)
 
 
@@ -86,8 +85,7 @@ def _graph(embeddings: ArrayT, k: int) -> Any:
     distance of copies, for no edge.
     """
     distances, near = (
-        values.cpu().numpy() if isinstance(values, torch.Tensor) else values
-        for values in pairwise_topk(embeddings, embeddings, k, exclude_self=True)
+        as_numpy(values) for values in pairwise_topk(embeddings, embeddings, k, exclude_self=True)
     )
     n = len(near)
     distances = distances.clip(max=np.finfo(np.float64).max)

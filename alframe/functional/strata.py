@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from alframe.functional.arrays import ArrayT, as_numpy, like
 
 Array = npt.NDArray[Any]
 Whole = npt.NDArray[np.int64]
@@ -62,8 +65,8 @@ def even_budgets(counts: Whole, size: int) -> Whole:
 
 
 def coverage_centric(
-    difficulty: Array, size: int, rng: np.random.Generator, *, beta: float, strata: int
-) -> Whole:
+    difficulty: ArrayT, size: int, rng: np.random.Generator, *, beta: float, strata: int
+) -> ArrayT:
     """Drops the hardest rows, and picks from the others evenly over strata of difficulty.
 
     Args:
@@ -82,14 +85,14 @@ def coverage_centric(
     **Source:** Zheng, Liu, Lai & Prakash, "Coverage-centric Coreset Selection for High Pruning
     Rates" (ICLR 2023), algorithm 1; arXiv:2210.15809.
     """
-    values = _checked(difficulty)
+    values = _checked(as_numpy(difficulty))
     dropped = min(int(beta * len(values)), len(values) - size)
     kept = rng.permutation(np.argsort(-values, kind="stable")[dropped:])
     parts = equal_width_strata(values[kept], strata)
     budgets = even_budgets(np.bincount(parts, minlength=strata), size)
     # the rows are shuffled, so the first ones of each stratum are a random draw of it
     picks = [np.flatnonzero(parts == part)[:budget] for part, budget in enumerate(budgets)]
-    return kept[np.sort(np.concatenate(picks))]
+    return like(torch.from_numpy(kept[np.sort(np.concatenate(picks))]), difficulty)
 
 
 def _checked(scores: Array) -> Array:

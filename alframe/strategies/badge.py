@@ -25,8 +25,9 @@ class Badge:
     (ICLR 2020), algorithm 1; arXiv:1906.03671.
     Deviations: 1. k-means++ draws its first row uniformly; the authors' code takes the longest
     gradient, and so does this. 2. With ``labeled_as_centers`` the labeled rows are centers from the
-    start, so that what resembles them waits; the paper forgets them, and so does the default. 3. In
-    core-set selection the predicted label stands for the true one, as in active learning.
+    start, so that what resembles them waits; each costs as much as a pick. The paper forgets them,
+    and so does the default. 3. In core-set selection the predicted label stands for the true one,
+    as in active learning.
 
     Args:
         labeled_as_centers: Whether labeled rows count as picked before.

@@ -61,7 +61,7 @@ class Bait:
             seen.probs(rows),
             seen.embeddings(rows),
             size,
-            labeled=np.searchsorted(rows, pool.labeled),
+            given=np.searchsorted(rows, pool.labeled),
             ridge=self.ridge,
             oversample=self.oversample,
         )

@@ -35,15 +35,15 @@ class ClusterMargin:
     of the candidates; each of the k_m rows joins the cluster of the nearest row of that part. All
     candidates are clustered where ``sample`` is as large. 2. The clusters are found anew for each
     query, since the embeddings move, where the paper clusters once. 3. By default the tree is cut
-    into as many clusters as rows are asked for; the paper's threshold is in the units of the
-    embeddings. Labeled rows play no role.
+    into as many clusters as rows are asked for (at most the rows of the sample); the paper's
+    threshold is in the units of the embeddings. Labeled rows play no role.
 
     Args:
         factor: k_m over k, 1 or more; the paper's 10.
         sample: Rows that are clustered by average linkage, 1 or more (8 bytes for each pair of
             them); None = 6 times the square root of the number of candidates.
         threshold: The mean distance above which clusters are not merged, 0 or more; None = the tree
-            is cut into as many clusters as rows are asked for.
+            is cut into as many clusters as rows are asked for, or as the sample has rows.
     """
 
     needs: tuple[Need, ...] = (Need("probs", reduce=margin), Need("embeddings"))
@@ -76,7 +76,7 @@ class ClusterMargin:
         part = rng.choice(candidates, self._sampled(len(candidates)), replace=False)
         points = seen.embeddings(np.sort(part))
         count = size if self.threshold is None else None
-        clusters = average_linkage(points, count, self.threshold)
+        clusters = average_linkage(points, count, self.threshold).cpu().numpy()
         _, nearest = pairwise_topk(seen.embeddings(uncertain), points, 1)
         shuffled = rng.permutation(len(uncertain))
         order = take_turns(clusters[nearest[:, 0].cpu().numpy()[shuffled]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from alframe.errors import UserError
 from alframe.functional.message_passing import d2_greedy
@@ -76,7 +77,8 @@ class D2Pruning:
         """See `alframe.protocols.Strategy.select`."""
         embeddings = seen.of((Need("embeddings"),)).embeddings(candidates)
         difficulty = scores_of(self._score, candidates, pool, seen, rng)
-        picks, scores = d2_greedy(embeddings, difficulty, size, self._neighbors, **self._gammas)
+        hardness = torch.from_numpy(difficulty)
+        picks, scores = d2_greedy(embeddings, hardness, size, self._neighbors, **self._gammas)
         return Query(candidates[picks.cpu().numpy()], scores.cpu().numpy())
 
     def cost(self, work: Work) -> Cost:

@@ -50,7 +50,8 @@ class Galaxy:
         rows = np.union1d(candidates, pool.labeled)
         known = np.searchsorted(rows, pool.labeled)
         labels = pool.labels(pool.labeled) if len(known) else known
-        return Query(rows[galaxy_bisect(seen.probs(rows), known, labels, size)])
+        picks = galaxy_bisect(seen.probs(rows), known, labels, size)
+        return Query(rows[picks.cpu().numpy()])
 
     def cost(self, work: Work) -> Cost:
         """See `alframe.protocols.Cost`: the lines, and one column of them while it is sorted."""

@@ -161,6 +161,45 @@ def test_before_it_starts_it_says_what_it_takes(tmp_path, capsys):
     assert "MiB beside the arrays, roughly" in said
 
 
+def test_rows_that_are_not_finite_are_left_out_on_request(tmp_path, capsys):
+    bad, labeled = [0, 7, 40], [0, 3, 59]
+    values = POINTS.copy()
+    values[bad, 1] = [np.nan, np.inf, -np.inf]
+    np.save(tmp_path / "labeled.npy", labeled)
+    options = ["--labeled", str(tmp_path / "labeled.npy"), "--size", "10", "--drop-nonfinite"]
+    assert main([str(write(tmp_path, "npy", values)), *options]) == 0
+    said = capsys.readouterr()
+    assert "left out 3 rows that hold NaN or infinity, first 0, 7, 40" in said.err
+    kept = np.setdiff1d(np.arange(ROWS), bad)
+    rows, _ = kcenter_greedy(POINTS[kept], 10, np.searchsorted(kept, [3, 59]))
+    assert pd.read_csv(io.StringIO(said.out))["row"].tolist() == kept[rows].tolist()
+
+
+def test_rows_are_left_out_of_every_array():
+    probs, history = torch.tensor(PROBS), torch.rand(3, ROWS)
+    probs[2, 0], history[1, 4] = torch.nan, torch.inf
+    labels = np.arange(ROWS)
+    arrays = Arrays(
+        ROWS, torch.tensor(POINTS), probs, dynamics={"el2n": history}, labels=labels, labeled=[2, 5]
+    )
+    kept = arrays.finite()
+    assert kept.tolist() == [row for row in range(ROWS) if row not in (2, 4)]
+    rest = arrays.only(kept)
+    assert rest.rows == ROWS - 2
+    assert rest.labeled.tolist() == [3]
+    assert torch.equal(rest.embeddings, torch.tensor(POINTS)[kept])
+    assert torch.equal(rest.probs, probs[kept])
+    assert torch.equal(rest.dynamics["el2n"], history[:, kept])
+    assert rest.labels.tolist() == kept.tolist()
+
+
+def test_an_empty_list_of_labeled_rows(tmp_path, capsys):
+    (tmp_path / "labeled.csv").write_text("row\n")
+    options = ["--labeled", str(tmp_path / "labeled.csv"), "--size", "2"]
+    assert main([str(write(tmp_path, "npy")), *options]) == 0
+    assert table(capsys)["row"].tolist() == kcenter_greedy(POINTS, 2)[0].tolist()
+
+
 BAD = {
     "no file": ([], r"expected a file of embeddings"),
     "absent": (["absent.npy"], r"EMBEDDINGS=absent\.npy: expected a file"),
@@ -168,7 +207,7 @@ BAD = {
     "a pickle": (["pickle.npy"], r"of plain numbers"),
     "truncated": (["cut.npy"], r"of plain numbers"),
     "one axis": (["flat.npy"], r"expected 2 axes, got shape \(60,\)"),
-    "nan": (["nan.npy"], r"1 rows, first in 5"),
+    "nan": (["nan.npy"], r"1 rows, first in 5: .* --drop-nonfinite"),
     "too many": (["points.npy", "--size", "61"], r"size=61: expected 1 to 60"),
     "none": (["points.npy", "--size", "0"], r"size=0: expected 1 to 60"),
     "no such strategy": (["points.npy", "--strategy", "kcentre"], r"did you mean kcenter"),
@@ -182,6 +221,7 @@ BAD = {
     "no folder": (["points.npy", "--out", "nowhere/rows.csv"], r"expected a folder"),
     "an ending": (["points.npy", "--out", "rows.xls"], r"\.csv, \.parquet or \.npy"),
     "too little memory": (["points.npy", "--memory", "1e-9"], r"limits\.memory"),
+    "too little time": (["points.npy", "--seconds", "1e-9"], r"limits\.seconds"),
 }
 
 

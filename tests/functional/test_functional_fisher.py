@@ -41,7 +41,7 @@ def twin(probs, points, size, labeled=(), ridge=1.0, oversample=2.0):
 @pytest.mark.parametrize("seed", range(3))
 def test_against_inverses(labeled, oversample, seed):
     probs, points = case(seed=seed)
-    rows = bait_greedy(probs, points, 8, labeled=labeled, oversample=oversample)
+    rows = bait_greedy(probs, points, 8, given=labeled, oversample=oversample)
     assert rows.tolist() == twin(probs, points, 8, labeled, oversample=oversample)
 
 
@@ -55,7 +55,7 @@ def test_the_ridge_counts(ridge):
 def test_certain_rows_and_known_directions_say_nothing_new():
     probs = np.array([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]])
     points = np.array([[0.0, 9.0], [1.0, 0.0], [1.1, 0.0], [0.0, 1.0]])
-    assert bait_greedy(probs, points, 1, labeled=[2], oversample=1).tolist() == [3]
+    assert bait_greedy(probs, points, 1, given=[2], oversample=1).tolist() == [3]
     assert bait_greedy(probs, points, 4, oversample=1).tolist()[-1] == 0
 
 
@@ -84,7 +84,7 @@ def test_equal_rows_come_back_lowest_first(value):
 def test_refusals():
     probs, points = case(5)
     with pytest.raises(ValueError, match="from 0 to 3, got 4"):
-        bait_greedy(probs, points, 4, labeled=[0, 1])
+        bait_greedy(probs, points, 4, given=[0, 1])
     with pytest.raises(ValueError, match="ridge above 0"):
         bait_greedy(probs, points, 1, ridge=0)
     with pytest.raises(ValueError, match="oversample"):

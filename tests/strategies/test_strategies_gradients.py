@@ -53,7 +53,7 @@ def test_bait_weighs_labeled_rows_and_asks_for_what_is_new():
     rows = np.union1d(seen.candidates, seen.labeled)
     at = [np.flatnonzero(seen.rows == row)[0] for row in rows]
     known = [i for i, row in enumerate(rows) if row in seen.labeled]
-    picks = bait_greedy(seen.probs[at], seen.embeddings[at], 8, labeled=known)
+    picks = bait_greedy(seen.probs[at], seen.embeddings[at], 8, given=known)
     query = select(Bait(), seen, 8, pipeline="active_learning")
     assert query.rows.tolist() == rows[picks].tolist()
     for key, value in (("ridge", 0), ("oversample", 0.5)):
