@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT
-from alframe.functional.probabilities import likeliest, p_log_p, score_rows
+from alframe.functional.probabilities import Chunk, likeliest, p_log_p, score_rows
 
 
 def bald(probs_nkc: ArrayT) -> ArrayT:
@@ -82,21 +82,21 @@ def variation_ratio(probs_nkc: ArrayT) -> ArrayT:
     return score_rows(probs_nkc, _variation_ratio, 1, 1)
 
 
-def _bald(chunk_bkc: Tensor, _: Tensor, spare_bkc: Tensor) -> Tensor:
-    mean_entropy = -p_log_p(chunk_bkc, out=spare_bkc).sum(dim=2).mean(dim=1)
-    entropy_of_mean = -p_log_p(chunk_bkc.mean(dim=1)).sum(dim=1)
+def _bald(chunk: Chunk) -> Tensor:
+    mean_entropy = -chunk.p_log_p().sum(dim=2).mean(dim=1)
+    entropy_of_mean = -p_log_p(chunk.values.mean(dim=1)).sum(dim=1)
     return (entropy_of_mean - mean_entropy).clamp_min_(0)
 
 
-def _mean_std(chunk_bkc: Tensor, _: Tensor, spare_bkc: Tensor) -> Tensor:
-    mean_b1c = chunk_bkc.mean(dim=1, keepdim=True)
+def _mean_std(chunk: Chunk) -> Tensor:
+    mean_b1c = chunk.values.mean(dim=1, keepdim=True)
     # From the differences, as mean square minus squared mean would cancel.
-    variance_bc = torch.sub(chunk_bkc, mean_b1c, out=spare_bkc).square_().mean(dim=1)
+    variance_bc = torch.sub(chunk.values, mean_b1c, out=chunk.spare).square_().mean(dim=1)
     return variance_bc.sqrt_().mean(dim=1)
 
 
-def _variation_ratio(chunk_bkc: Tensor, _: Tensor, __: Tensor) -> Tensor:
-    votes_bk = likeliest(chunk_bkc)
-    labels_c = torch.arange(chunk_bkc.shape[2], device=votes_bk.device)
+def _variation_ratio(chunk: Chunk) -> Tensor:
+    votes_bk = likeliest(chunk.values)
+    labels_c = torch.arange(chunk.values.shape[2], device=votes_bk.device)
     counts_bc = (votes_bk.unsqueeze(2) == labels_c).sum(dim=1)
-    return 1 - counts_bc.amax(dim=1).to(chunk_bkc.dtype) / votes_bk.shape[1]
+    return 1 - counts_bc.amax(dim=1).to(chunk.values.dtype) / votes_bk.shape[1]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, refuse_rows
-from alframe.functional.probabilities import as_probabilities, p_log_p, score_chunks
+from alframe.functional.probabilities import Chunk, as_probabilities, p_log_p, score_chunks
 
 SAME = 1e-9  # nats: entropies that differ by less are equal; rounding alone makes up to 1e-12
 _CHUNK = 2**17  # float64 values in one temporary: 1 MB, which stays in a CPU's cache
@@ -206,8 +206,8 @@ def checked_draws(probs_nkc: ArrayT) -> tuple[Tensor, Tensor]:
     return values, gains_n
 
 
-def _gain_of_one(chunk_bkc: Tensor, _: Tensor, __: Tensor) -> Tensor:
-    probs_bkc = normal(chunk_bkc)
+def _gain_of_one(chunk: Chunk) -> Tensor:
+    probs_bkc = normal(chunk.values)
     own_bk = -p_log_p(probs_bkc).sum(dim=2)
     return -p_log_p(probs_bkc.mean(dim=1)).sum(dim=1) - own_bk.mean(dim=1)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT
-from alframe.functional.probabilities import likeliest, p_log_p, score_rows
+from alframe.functional.probabilities import Chunk, likeliest, score_rows
 
 
 def least_confidence(probs: ArrayT) -> ArrayT:
@@ -31,7 +31,7 @@ def least_confidence(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Lewis & Gale 1994, arXiv:cmp-lg/9407020.
     """
-    return score_rows(probs, lambda _, largest, __: 1 - largest, 1)
+    return score_rows(probs, lambda chunk: 1 - chunk.largest, 1)
 
 
 def margin(probs: ArrayT) -> ArrayT:
@@ -69,12 +69,13 @@ def entropy(probs: ArrayT) -> ArrayT:
     return score_rows(probs, _entropy, 1)
 
 
-def _margin(chunk: Tensor, largest: Tensor, spare: Tensor) -> Tensor:
+def _margin(chunk: Chunk) -> Tensor:
     # One of the largest is taken out: 2 to 16 times as fast as topk (AMD EPYC 9004, 10 to 1,000
     # classes, one thread).
-    others = spare.copy_(chunk).scatter_(1, likeliest(chunk).unsqueeze(1), -1.0)
-    return others.amax(dim=1) - largest
+    others = chunk.spare.copy_(chunk.values)
+    others.scatter_(1, likeliest(chunk.values).unsqueeze(1), -1.0)
+    return others.amax(dim=1) - chunk.largest
 
 
-def _entropy(chunk: Tensor, _: Tensor, spare: Tensor) -> Tensor:
-    return -p_log_p(chunk, out=spare).sum(dim=1)
+def _entropy(chunk: Chunk) -> Tensor:
+    return -chunk.p_log_p().sum(dim=1)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from alframe.functional.facility_location import facility_location_greedy
+from alframe.functional.facility_location import assign_counts, facility_location_greedy
 from alframe.functional.gradients import residuals
 from alframe.functional.shares import proportional_shares
-from alframe.functional.topk import pairwise_topk
 from alframe.pool import Pool
 from alframe.protocols import Cost, Need, Observations, PipelineName, Query, Rows, Work
 from alframe.strategies.turns import groups_of, in_turns
@@ -53,12 +51,10 @@ class Craig:
                 continue
             gradients = residuals(seen.probs(members), pool.labels(members))
             picks, _ = facility_location_greedy(gradients, int(share), metric="euclidean")
-            _, owner = pairwise_topk(gradients, gradients[picks], 1)
-            counts = torch.bincount(owner.flatten(), minlength=int(share))
+            counts = assign_counts(gradients, picks, metric="euclidean")
             rows.append(members[picks.cpu().numpy()])
             turns.append((np.arange(share) + 0.5) / share)
-            # A copy of an earlier pick is nearest to no row, and still trained on.
-            weights.append(counts.clamp_min(1).double().cpu().numpy())
+            weights.append(counts.double().cpu().numpy())
         order = np.argsort(np.concatenate(turns), kind="stable")
         return Query(in_turns(rows, turns), weights=np.concatenate(weights)[order])
 
