@@ -87,6 +87,11 @@ def _mistake(error: Exception, key: str) -> UserError | None:
             if key == "strategy" and inner:  # it does not know that it stands inside another
                 return UserError(str(cause).replace("strategy.", f"strategy.{inner[1]}."))
             return placed(cause, key) if key in ("target", "proxy") else cause
+        if isinstance(cause, ImportError):
+            inner = NESTED.search(str(error))
+            place = f"{key}.{inner[1]}" if inner else key
+            reason = str(cause).split("\n")[0].rstrip(":")
+            return UserError(f"{place}: expected the dotted name of something there is ({reason})")
         if isinstance(cause, TypeError | ValueError):
             return UserError(f"{key} cannot be built from these values: {cause}")
         cause = cause.__cause__

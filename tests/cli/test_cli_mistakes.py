@@ -56,6 +56,11 @@ KEYS = [
 OPTIONS = [
     case("strategy=margn", says=["strategy=margn", "entropy", "did you mean margin?"]),
     case("data=digit", says=["data=digit", "did you mean digits?"]),
+    case(
+        "strategy=entropy",
+        "strategy.acquisition.path=alframe.functional.entrpy",
+        says=["strategy.acquisition: ", "entrpy"],
+    ),
     case("learner@target=resnet9", says=["learner=resnet9", "resnet8"]),
     case("model@target.model=resnet9", says=["model=resnet9", "resnet8"], base=CNN),
     case("experiment=digits_activ", says=["experiment=digits_activ", "digits_active?"]),
