@@ -8,6 +8,7 @@ never will be.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -20,7 +21,7 @@ from alframe.functional.similarity import PointSet
 _ROWS, _LEVELS_CPU, _LEVELS_GPU = 1024, 2**20, 2**26
 # Sums of up to 1024 float32 levels are off by less (torch adds in a tree), relative.
 _SUMS = 2.0**-17
-_SAMPLE = 128  # points of which the candidates that may still matter are counted
+_SAMPLE = 64  # points of which the candidates that may still matter are counted
 _PAIRS, _PAIRS_PER_POINT = 2**20, 160  # how many pairs are few: they take 12 bytes each
 _NOISE = 1e-14  # of float64, relative to the covers that a gain is summed from
 
@@ -127,8 +128,13 @@ class DenseCover:
     def bound(self, bounds: Tensor) -> None:
         """Lowers the bounds [n] to at most what all points can still gain."""
         rows = self._open()
-        top = torch.full_like(self.cover, 0 if self._points.is_distance else torch.inf)
-        gains = self._sums(rows, self.cover[rows], top[rows], 1).mul_(1 + _SUMS)
+        if self._points.metric == "sqeuclidean" and self._is_empty():
+            gains = self._first_gains()
+        elif 4 * len(rows) > 3 * self._points.n:  # the others only add what is lost in rounding
+            gains = self._symmetric_sums().mul_(1 + _SUMS)
+        else:
+            top = torch.full_like(self.cover, 0 if self._points.is_distance else torch.inf)
+            gains = self._sums(rows, self.cover[rows], top[rows], 1).mul_(1 + _SUMS)
         torch.minimum(bounds, gains, out=bounds)
 
     def noise(self) -> float:
@@ -211,6 +217,51 @@ class DenseCover:
             if self.weights is not None:
                 levels.mul_(self.weights[rows[part]].float())
             total[candidates] += levels.sum(dim=1)
+        return total
+
+    def _is_empty(self) -> bool:
+        """Tells whether every squared distance is better than the covers."""
+        return bool((self.cover <= -((2 * self._points.lengths.max()) ** 2)).all())
+
+    def _first_gains(self) -> Tensor:
+        """Returns upper bounds of gains where no cover is better than a squared distance.
+
+        Then the gain is w (|y|^2 - cover) in all - 2 y wx - w|x|^2 in sums over the points x with
+        weights w, without a pass over the pairs.
+        """
+        points, weights = self._points, self.weights
+        weights = torch.ones_like(self.cover) if weights is None else weights
+        mean = torch.zeros_like(points.center)
+        for rows in points.slices():
+            mean += weights[rows] @ (points.values(rows) - points.center)
+        squares = points.lengths.square()
+        along = torch.empty_like(self.cover)
+        for rows in points.slices():
+            along[rows] = (points.values(rows) - points.center) @ mean
+        total = weights.sum()
+        gains = 2 * along - total * squares - weights @ squares - weights @ self.cover
+        return gains + 1e-12 * (total * squares.max() - weights @ self.cover)
+
+    def _symmetric_sums(self) -> Tensor:
+        """Returns what `_sums` does for all points, up to any height, by half the products."""
+        points, total = self._points, torch.zeros_like(self.cover)
+        cover = _rounded(self.cover, -1)
+        weights = None if self.weights is None else self.weights.float()
+        right = points.right(slice(None), 1)
+        step = max(1, math.isqrt(_LEVELS_CPU if cover.device.type == "cpu" else _LEVELS_GPU))
+        blocks = [slice(start, min(start + step, points.n)) for start in range(0, points.n, step)]
+        for at, mine in enumerate(blocks):
+            for others in blocks[at:]:
+                levels = points.single[mine] @ right[others].T
+                if points.metric == "euclidean":
+                    levels.clamp_(max=0).neg_().sqrt_().neg_()
+                elif points.is_distance:
+                    levels.clamp_(max=0)
+                raised = torch.sub(levels, cover[others]).clamp_(min=0)
+                total[mine] += raised.sum(1) if weights is None else raised @ weights[others]
+                if others != mine:
+                    raised = torch.sub(levels, cover[mine, None], out=raised).clamp_(min=0)
+                    total[others] += raised.sum(0) if weights is None else weights[mine] @ raised
         return total
 
     def _levels(
