@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
-from alframe.functional.facility_covers import SparseCover
 from alframe.functional.lazy_greedy import all_picks, checked_weights, greedy
 from alframe.functional.similarity import checked_rows, checked_size, finite_points, times_two_to
+from alframe.functional.sparse_cover import SparseCover
 
 
 def facility_location_sparse(

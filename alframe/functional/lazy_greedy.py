@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from alframe.functional.arrays import as_tensor, refuse_rows
-from alframe.functional.facility_covers import DenseCover, SparseCover
+from alframe.functional.facility_covers import DenseCover
 from alframe.functional.similarity import largest_exponent, times_two_to
+from alframe.functional.sparse_cover import SparseCover
 
 TIE = 1e-10  # gains that differ by less, relative to the best, are equal
 _FIRST_DENSE, _FIRST_SPARSE = 4, 64  # candidates evaluated at a time, at first
