@@ -130,7 +130,7 @@ def facility_location(data, size, with_peers=True):
         peer(points[:50], 5)  # warm-up: numba compiles
         picks, seconds, added = measured(lambda peer=peer: peer(points, size))
         agree = same(picks, np.asarray(rows[metric]))
-        table.append(line(name, seconds, added, same_picks=agree))
+        table.append(line(name, seconds, added, same_picks=agree, against=f"alframe, {metric}"))
     return table
 
 
@@ -176,7 +176,8 @@ def uncertainty(rows):
     for name, work in (baselines | scores).items():
         work()  # warm-up
         _, seconds, added = measured(work, 3)
-        table.append(line(name, seconds, added))
+        against = {"against": "compiled elementwise log"} if name == "entropy" else {}
+        table.append(line(name, seconds, added, **against))
     return table
 
 
@@ -245,9 +246,14 @@ def in_a_fresh_process(name, small):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def times(row, rows):
+    """Returns how many times as long a row took as the one it stands against, else the first."""
+    by = row.get("against", rows[0]["by"])
+    return row["seconds"] / next(other["seconds"] for other in rows if other["by"] == by)
+
+
 def show(name, rows):
     """Prints a case as rows of the Markdown table."""
-    ours = rows[0]["seconds"]
     for row in rows:
         mark = "~" if row.get("extended") else ""
         notes = {
@@ -255,7 +261,7 @@ def show(name, rows):
         }
         said = ", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in notes.items())
         print(
-            f"| {name} | {row['by']} | {mark}{row['seconds']:.3g} | {row['seconds'] / ours:.1f} | "
+            f"| {name} | {row['by']} | {mark}{row['seconds']:.3g} | {times(row, rows):.1f} | "
             f"{row['extra_mb']:.0f} | {said} |",
             flush=True,
         )
@@ -267,7 +273,8 @@ def compact(kept):
     for name, case in kept.items():
         ours, *others = case["rows"]
         ratios = ", ".join(
-            f"{row['by']} {'~' * bool(row.get('extended'))}{row['seconds'] / ours['seconds']:.3g} x"
+            f"{row['by']} {'~' * bool(row.get('extended'))}{times(row, case['rows']):.3g} x"
+            + f" (of {row['against']})" * ("against" in row)
             for row in others
         )
         lines.append(

@@ -21,7 +21,7 @@ _ROWS, _LEVELS_CPU, _LEVELS_GPU = 1024, 2**20, 2**26
 # Sums of up to 1024 float32 levels are off by less (torch adds in a tree), relative.
 _SUMS = 2.0**-17
 _SAMPLE = 64  # points of which the candidates that may still matter are counted
-_PAIRS, _PAIRS_PER_POINT = 2**20, 160  # how many pairs are few: they take 12 bytes each
+_PAIRS, _PAIRS_PER_POINT = 2**20, 96  # how many pairs are few: they take 12 bytes each
 
 
 class DenseCover:

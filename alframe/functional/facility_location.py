@@ -56,9 +56,9 @@ def facility_location_greedy(
     Similarities are computed when they are needed. One pass over all pairs bounds all gains from
     above. After a pick, only points whose cover rose (about n / t after t picks) are compared
     with all candidates, to lower the bounds. Candidates whose bounds are not below the best gain
-    are evaluated. Once no more than about 160 candidates per point can still raise its cover, those
+    are evaluated. Once no more than about 96 candidates per point can still raise its cover, those
     pairs are kept, and picks cost next to nothing. Time O(n^2 d), some passes over all pairs; extra
-    memory: up to 4 KB per point and two float32 copies of the embeddings, never n * n.
+    memory: up to 3 KB per point and two float32 copies of the embeddings, never n * n.
 
     Args:
         embeddings: Points [n, d], any real dtype. Numpy in means numpy out; torch in means torch on
