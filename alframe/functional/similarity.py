@@ -127,7 +127,7 @@ class PointSet:
 
     def between(self, mine: Tensor, others: PointSet, theirs: Tensor) -> Tensor:
         """Returns similarities [m] of points mine[i] to points theirs[i] of a set, in float64."""
-        step = 4 * self.chunk_rows()  # starts threads less often
+        step = self.chunk_rows()
         # A GPU sums a row in an order that depends on the number of rows: always as many.
         padding = 0 if self.device.type == "cpu" else -len(mine) % step
         rows = (torch.cat([part, part.new_zeros(padding)]) for part in (mine, theirs))
