@@ -146,10 +146,13 @@ def one_pass(
         for form, keep in wanted.items():
             near = keep[np.searchsorted(keep, rows[0]) : np.searchsorted(keep, rows[-1], "right")]
             inside = np.isin(rows, near, assume_unique=True)
-            values = outputs[form.what][torch.from_numpy(inside).to(outputs[form.what].device)]
+            values = outputs[form.what]
+            if not inside.all():  # else nothing waits for the device
+                values = values[torch.from_numpy(inside).to(values.device)]
             values = values[:, : form.draws] if form.what == "mc_probs" else values
-            values = Table(rows[inside], values, form.what).values
-            kept[form].append(values if form.reduce is None else form.reduce(values))
+            if form.reduce is not None:  # others are checked when they are together
+                values = form.reduce(Table(rows[inside], values, form.what).values)
+            kept[form].append(values)
     tables = {form: Table(rows, torch.cat(kept[form]), form.what) for form, rows in wanted.items()}
     return {
         need: tables[replace(need, scope=Scope.POOL)]

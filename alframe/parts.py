@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from alframe.protocols import Candidates, Learner, Oracle, Strategy, Task
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from alframe.data.dataset import Dataset
     from alframe.limits import Limits
     from alframe.schedule import Schedule
+    from alframe.sharing import Sharing
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Parts:
         oracle: Who gives the labels.
         schedule: How many, when, and when to stop.
         limits: What a selection may take.
+        sharing: Where fits are shared among runs, or None.
     """
 
     data: Dataset
@@ -38,8 +40,13 @@ class Parts:
     schedule: Schedule
     limits: Limits
     proxy: Learner | None = None
+    sharing: Sharing | None = None
 
     @property
     def selector(self) -> Learner:
         """The learner that the strategy listens to."""
         return self.target if self.proxy is None else self.proxy
+
+    def role(self, learner: Learner) -> Literal["proxy", "target"]:
+        """Returns the config key of one of the learners."""
+        return "proxy" if learner is self.proxy else "target"

@@ -205,7 +205,13 @@ class Workspace(Protocol):
 
 
 class Fitted(Protocol):
-    """A trained model."""
+    """A trained model.
+
+    It may also have ``costs``, a mapping of what it knows of its price: ``samples`` (rows that it
+    was trained on, counted again in each epoch), ``peak_bytes`` (the most device memory at a time;
+    None on a CPU; of the last part of an interrupted fit) and ``multiply_adds`` (of the model, for
+    one row).
+    """
 
     @property
     def seconds(self) -> float:
@@ -271,6 +277,9 @@ class Oracle(Protocol):
 
 class Task(Protocol):
     """Everything that is particular to, say, classification; pipelines know only this much."""
+
+    histories: tuple[str, ...]
+    """The `Need.fields` that cost little to record."""
 
     def initial_rows(self, size: int, eligible: Rows, rng: np.random.Generator) -> Rows:
         """Draws the rows that are labeled before the first round."""

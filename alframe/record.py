@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,12 @@ METRIC_COLUMNS = (
     "fit", "round_id", "labeled", "train_rows", "model", "split", "accuracy", "loss",
     "seconds_fit", "seconds_observe", "seconds_select",
 )  # fmt: skip
+COSTS = ("seconds_", "samples_per_second_", "peak_bytes_", "multiply_adds", "shared_from")
+
+
+def is_cost(column: str) -> bool:
+    """Says whether a column of ``metrics.csv`` tells what something took, not how good it is."""
+    return column.startswith(COSTS)
 
 
 class Record:
@@ -46,11 +52,7 @@ class Record:
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys([*METRIC_COLUMNS, *(key for r in self.metrics for key in r)]))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.metrics)
-        write_if_new(self._run.path / "metrics.csv", buffer.getvalue().encode())
+        write_if_new(self._run.path / "metrics.csv", _csv(columns, self.metrics))
 
     def seconds(self) -> dict[str, float]:
         """Returns the seconds of all fits by model, of all observations and all selections."""
@@ -61,6 +63,15 @@ class Record:
             for part, column in parts.items():
                 totals[part] = totals.get(part, 0.0) + row[f"seconds_{column}"]
         return totals
+
+    def shared(self) -> dict[str, float]:
+        """Returns the seconds of fits that other runs trained, at least in part, if there are any.
+
+        They are part of all other figures, which tell what a result costs, but not of the time
+        that passed in this run.
+        """
+        fits = {row["fit"]: row for row in self.metrics if row.get("shared_from")}.values()
+        return {"shared": sum(row["seconds_fit"] for row in fits)} if fits else {}
 
     def add_selection(self, round_id: int, rows: Rows, scores: Array | None, labels: Array) -> None:
         """Appends the rows that were picked in one round, best first, to ``selections.parquet``."""
@@ -91,13 +102,21 @@ class Record:
         pq.write_table(pa.table(columns), buffer, write_page_checksum=True)
         write_if_new(self._run.path / "selections.parquet", buffer.getvalue().to_pybytes())
 
+    def add_fidelity(self, rows: list[dict[str, Any]]) -> None:
+        """Writes ``fidelity.csv``: how far the proxy's picks agree with the target's."""
+        write_if_new(self._run.path / "fidelity.csv", _csv(list(rows[0]), rows))
+
     def add_curve(self, fit: str, curve: list[Mapping[str, Any]]) -> None:
         """Writes a fit's own curve, for display only."""
         path = self._run.path / "fits" / fit / "curve.csv"
         if path.is_file() or not curve:
             return
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, ("epoch", "seconds", "split", "error"), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(curve)
-        write_atomic(path, buffer.getvalue().encode())
+        write_atomic(path, _csv(("epoch", "seconds", "split", "error"), curve))
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

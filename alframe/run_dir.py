@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +29,21 @@ from alframe.protocols import State
 log = logging.getLogger(__name__)
 
 HARMLESS = (
-    "run_dir", "resume", "paths", "logger", "limits", "choices", "data.root", "data.path",
+    "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path",
+    "data.loader", "data.device_share", "data.workers",
 )  # fmt: skip
 """Config keys (with all below them) that may change between a run and its resumption.
 
-Where the data lie may change, what they are may not: their fingerprint is compared.
+Where the data lie may change, what they are may not: their fingerprint is compared. Training
+batches are the same, however they are made.
 """
+
+LATER = (".recipe.cutout", ".recipe.mixup", "pipeline.fidelity")
+"""Ends of keys that came after 0.1.0: 0 or false is what a run meant that started without them."""
+
+
+class HeldError(Exception):
+    """A folder that a live process has locked; says which one."""
 
 
 def now() -> str:
@@ -69,6 +79,7 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         {key: value for key, value in flatten(c).items() if not is_harmless(key)}
         for c in (before, after)
     )
+    new = {key: v for key, v in new.items() if key in old or v or not key.endswith(LATER)}
     absent = "(absent)"
     return [
         f"{key}: {old.get(key, absent)} -> {new.get(key, absent)}"
@@ -125,10 +136,14 @@ class RunDir:
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = _take_lock(path)
+            lock = take_lock(path)
             if not existing:
                 text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
                 write_atomic(path / "config.yaml", text.encode())
+        except HeldError as held:
+            raise UserError(
+                f"run_dir={path} is in use by {held}: wait for it or use another run_dir"
+            ) from None
         except OSError as error:
             raise UserError(
                 f"run_dir={path} cannot be written ({error.strerror}): expected a folder with room "
@@ -219,8 +234,15 @@ def _check_same(path: Path, config: Mapping[str, Any], identity: Mapping[str, An
             )
 
 
-def _take_lock(path: Path) -> IO[str]:
-    """Locks the directory; the system frees the lock when this process ends, however it ends."""
+def take_lock(path: Path) -> IO[str]:
+    """Locks a folder; the system frees the lock when this process ends, however it ends.
+
+    Returns:
+        The lock's file, to be closed in order to free it.
+
+    Raises:
+        HeldError: If a live process holds it.
+    """
     file = (path / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,10 +250,22 @@ def _take_lock(path: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise UserError(
-            f"run_dir={path} is in use by {holder}: wait for it or use another run_dir"
-        ) from None
+        raise HeldError(holder) from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
+    _locks.add(file)
     return file
+
+
+def _let_go() -> None:
+    """Closes the locks that a forked process got from its parent, such as a loader's worker.
+
+    It may live a few seconds longer than a parent that is killed, whose run may be resumed at once.
+    """
+    for file in _locks:
+        file.close()
+
+
+_locks: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_let_go)

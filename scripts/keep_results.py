@@ -1,11 +1,14 @@
 """Keeps a report's numbers and figures under results/, with what they were measured on.
 
-    python scripts/keep_results.py REPORT_DIR NAME "COMMAND" FIGURE...
+    python scripts/keep_results.py REPORT_DIR NAME "COMMAND" FIGURE... [--into FOLDER]
 
 Writes results/NAME.json and copies each FIGURE (a name without its ending; the newest that begins
-so) to results/NAME_FIGURE.svg and .png. Refuses a report that holds unfinished runs.
+so) to results/NAME_FIGURE.svg and .png. Refuses a report that holds unfinished runs. Where the
+report's folder holds a reproduction.json (see reproduce_svp.py) it is kept with the rest: it tells
+which runs are missing, so that a part of a reproduction can be kept.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -16,7 +19,18 @@ import pandas as pd
 RESULTS = Path(__file__).parents[1] / "results"
 
 
-def main(report: Path, name: str, command: str, *figures: str) -> None:
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("command")
+    parser.add_argument("figures", nargs="*")
+    parser.add_argument("--into", type=Path, default=RESULTS)
+    keep(**vars(parser.parse_args()))
+
+
+def keep(report: Path, name: str, command: str, figures: list[str], into: Path) -> None:
     """Writes the JSON file and copies the figures."""
     runs = pd.read_csv(report / "runs.csv")
     unfinished = runs[runs["state"] != "done"]
@@ -33,16 +47,21 @@ def main(report: Path, name: str, command: str, *figures: str) -> None:
         "results": records(pd.read_csv(report / "results.csv")),
         "ranking": records(pd.read_csv(report / "ranking.csv")),
         "costs": records(pd.read_csv(report / "costs.csv")),
+        "work": records(pd.read_csv(report / "work.csv")),
         "runs": records(runs[["group", "seed", "accuracy", "area", "seconds"]]),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
+    if len(fidelity := pd.read_csv(report / "fidelity.csv")):
+        kept["fidelity"] = records(fidelity)
+    if (report / "reproduction.json").is_file():
+        kept["reproduction"] = json.loads((report / "reproduction.json").read_text())
+    into.mkdir(parents=True, exist_ok=True)
+    (into / f"{name}.json").write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
     for figure in figures:
         for ending in ("svg", "png"):
             found = sorted(report.glob(f"{figure}*.{ending}"))
             if not found:
                 sys.exit(f"{report} holds no figure {figure}*.{ending}")
-            shutil.copy(found[-1], RESULTS / f"{name}_{figure}.{ending}")
+            shutil.copy(found[-1], into / f"{name}_{figure}.{ending}")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, object]]:
@@ -52,4 +71,4 @@ def records(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main()

@@ -106,7 +106,10 @@ CORE = {
     "observations",
     "options",
     "selection",
+    "sharing",
     "world",
+    "agreement",
+    "meter",
 }
 MAY_IMPORT = {
     "pipelines": (

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import torch
 from tiny_runs import CNN_FITS, assert_same_results, environment, selections
 
 from alframe.cli import run
@@ -25,8 +26,8 @@ SUBPROCESS = (
 class Program:
     """A real run, in a process that can be killed."""
 
-    def __init__(self, cwd):
-        command = [sys.executable, "-m", "alframe", *SUBPROCESS, "run_dir=killed"]
+    def __init__(self, cwd, words=SUBPROCESS):
+        command = [sys.executable, "-m", "alframe", *words, "run_dir=killed"]
         self.process = subprocess.Popen(
             command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -100,3 +101,45 @@ def test_killed_ten_times_by_the_system(workdir):
     assert program.process.returncode == 0
     assert_same_results(workdir / "killed", expected)
     assert len(selections(expected)) == 80
+
+
+LONG_EPOCHS = (
+    *CNN_FITS,
+    "pipeline=core_set",
+    "pipeline.sizes=[0.5]",
+    "strategy=margin",
+    "target.recipe.epochs=3",
+    "target.recipe.batch_size=4",
+    "target.model.dropout=0.3",
+    "trainer.steps_per_call=2",
+)
+
+
+def batches_done(folder):
+    """Returns how many calls of the epoch the checkpoint in a folder holds, and of how many."""
+    (path,) = folder.rglob("last.ckpt")
+    loop = torch.load(path, weights_only=True)["loops"]["fit_loop"]
+    progress = loop["epoch_loop.batch_progress"]
+    return progress["current"]["ready"], progress["is_last_batch"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_by_the_system_within_epochs(workdir):
+    """50 steps an epoch, and a checkpoint after every second one: each kill is within an epoch."""
+    expected = run(*LONG_EPOCHS, "run_dir=undisturbed").path
+    draws = random.Random(2)
+    within = 0
+    for _ in range(5):
+        program = Program(workdir, LONG_EPOCHS)
+        program.wait_until_it_holds_the_run()
+        while not any((workdir / "killed").rglob("last.ckpt")):
+            assert not program.ended_within(0.02)
+        program.ended_within(draws.uniform(0.1, 0.5))
+        program.kill()
+        if any((workdir / "killed").rglob("last.ckpt")):
+            calls, last = batches_done(workdir / "killed")
+            within += calls < 25 and not last
+    assert within >= 2
+    resumed = run(*LONG_EPOCHS, "run_dir=killed").path
+    assert_same_results(resumed, expected)

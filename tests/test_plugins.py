@@ -59,7 +59,55 @@ class Plain(nn.Module):
         return self.last(self.hidden(self.flatten(inputs)).relu())
 '''
 
+MODULE = '''
+import pytorch_lightning as pl
+import torch
+
+class Trained(pl.LightningModule):
+    """Has its own network, loss and optimizer."""
+
+    def __init__(self, num_classes, input_shape, rate):
+        super().__init__()
+        height, wide, channels = input_shape
+        self.flatten = torch.nn.Flatten()
+        self.hidden = torch.nn.Linear(channels * height * wide, 12)
+        self.last = torch.nn.Linear(12, num_classes)
+        self.rate = rate
+
+    def forward(self, inputs):
+        return self.last(self.hidden(self.flatten(inputs)).relu())
+
+    def training_step(self, batch, batch_idx):
+        wanted = torch.nn.functional.one_hot(batch.labels, self.last.out_features)
+        return (self(batch.inputs).softmax(1) - wanted).square().sum(1).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), self.rate)
+
+
+class Around(pl.LightningModule):
+    """Trains a network of alframe's."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs):
+        return self.model(inputs)
+
+    def training_step(self, batch, batch_idx):
+        return torch.nn.functional.cross_entropy(self(batch.inputs), batch.labels)
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), 0.01)
+'''
+
 YAMLS = {
+    "learner/own": (
+        "defaults:\n  - /recipe@recipe: digits\n  - _self_\n"
+        "_target_: alframe.learners.lightning.LightningLearner\nmodel: null\nmodule:\n"
+        "  _target_: strangers_parts.Trained\n  _partial_: true\n  rate: 0.01\n"
+    ),
     "strategy/mine": "_target_: strangers_parts.LowestRows\nlimit: 0.5\n",
     "data/mine": "_target_: strangers_parts.stripes\nrows: 120\nvalidation: 20\n",
     "model/mine": "_target_: strangers_parts.Plain\n_partial_: true\nwidth: 12\n",
@@ -78,7 +126,7 @@ SHORT = "schedule.initial=10", "schedule.query_size=5", "schedule.budget=20"
 def stranger(tmp_path_factory):
     """A folder with a module of parts, and a config folder that names them."""
     folder = tmp_path_factory.mktemp("stranger")
-    (folder / "strangers_parts.py").write_text(STRATEGY + DATA + MODEL)
+    (folder / "strangers_parts.py").write_text(STRATEGY + DATA + MODEL + MODULE)
     for name, text in YAMLS.items():
         file = folder / "configs" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +160,29 @@ def test_a_dataset_and_a_model_that_only_gives_logits(here):
     )
     assert set(metrics(result.path).labeled) == {10, 15, 20}
     assert metrics(result.path).accuracy.iloc[-1] > 0.9
+
+
+def test_a_lightning_module_of_ones_own(here):
+    words = "data=mine", "learner@target=own", "target.module.rate=0.02"
+    result = run(here, *words, "strategy=kcenter", *SHORT)
+    assert set(metrics(result.path).labeled) == {10, 15, 20}
+    assert metrics(result.path).accuracy.iloc[-1] > 0.9
+
+
+def test_ones_own_module_around_a_network_of_ours(here, workdir):
+    around = "target.module={_target_: strangers_parts.Around, _partial_: true}"
+    result = run(here, "learner@target=small_cnn", around, "data=mine", "strategy=margin", *SHORT)
+    assert set(metrics(result.path).labeled) == {10, 15, 20}
+    wrong = around.replace("Around", "Trained").replace("true}", "true, rate: 0.1}")
+    with pytest.raises(UserError, match=r"target.*unexpected keyword argument 'model'"):
+        run(here, "learner@target=small_cnn", wrong)
+
+
+def test_what_ones_own_module_does_not_record_is_refused_before_the_first_epoch(here, workdir):
+    words = "pipeline=core_set", "strategy=forgetting", "learner@target=own", "data=mine"
+    with pytest.raises(UserError, match=r"needs dynamics.*target\.module=null"):
+        run(here, *words)
+    assert list(workdir.iterdir()) == []
 
 
 def test_a_dataset_by_target_alone(here):

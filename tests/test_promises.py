@@ -26,6 +26,7 @@ from alframe.learners.probe import ProbeLearner
 from alframe.pipelines.stages import Stages
 from alframe.pool import Pool
 from alframe.protocols import Need, Query
+from alframe.record import is_cost
 from alframe.run_dir import RunDir, read_config
 from alframe.selection import check_query
 
@@ -49,7 +50,7 @@ NETWORK = (
 def tables(result, timings=False):
     """Reads ``metrics.csv`` and ``selections.parquet``."""
     metrics = pd.read_csv(result.path / "metrics.csv")
-    kept = [name for name in metrics if timings or not name.startswith("seconds")]
+    kept = [name for name in metrics if timings or not is_cost(name)]
     return metrics[kept], pd.read_parquet(result.path / "selections.parquet")
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from alframe.record import is_cost
+
 ROOT = Path(__file__).parents[1]
 
 DATA = ("data.subset=300", "data.validation=100", "data.test=100")
@@ -51,9 +53,9 @@ def alframe(*words: str, cwd: Path, **extra: str) -> "subprocess.CompletedProces
 
 
 def metrics(path: Path, timings: bool = False) -> pd.DataFrame:
-    """Reads ``metrics.csv``; without the seconds, two runs of one config have equal ones."""
+    """Reads ``metrics.csv``; without the costs, two runs of one config have equal ones."""
     table = pd.read_csv(path / "metrics.csv")
-    kept = [name for name in table if timings or not str(name).startswith("seconds")]
+    kept = [name for name in table if timings or not is_cost(str(name))]
     return table[kept]
 
 

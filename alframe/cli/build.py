@@ -11,8 +11,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from alframe.cli.mistakes import nearest
+from alframe.cli.signing import decisive
 from alframe.errors import UserError, placed
 from alframe.parts import Parts
+from alframe.sharing import Sharing
 
 Node = Mapping[str, Any]
 NESTED = re.compile(r"full_key: (\S+)")
@@ -116,5 +118,17 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
         limits=build(config, "limits", device=str(hardware.device)),
+        sharing=_build_sharing(config, data.fingerprint, hardware),
     )
     return parts, hardware
+
+
+def _build_sharing(config: Node, fingerprint: str, hardware: Any) -> Sharing | None:
+    """Returns where fits are shared, or None; a run of version 0.1.0 knows no such key."""
+    node = config.get("share")
+    if node is None:
+        return None
+    shares = isinstance(node, Mapping) and node.get("dir") is not None
+    decides = decisive(config, fingerprint, hardware.describe()) if shares else {}
+    sharing: Sharing = build(config, "share", decides=decides)
+    return sharing if shares else None

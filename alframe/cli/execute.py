@@ -7,7 +7,7 @@ import errno
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,18 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
     try:
         tracker.config(config)
         stages = Stages(parts, config["seed"], run, record, tracker)
-        outcome = _recorded(run, facts, lambda: pipeline.run(stages))
+        outcome = _recorded(run, facts, lambda: _with_shared(pipeline.run(stages), record))
         record.write()
     finally:
         tracker.close()
         run.close()
     print_outcome(record.metrics, outcome, path)
     return Result(path, outcome, record.metrics)
+
+
+def _with_shared(outcome: Outcome, record: Record) -> Outcome:
+    """Adds what the other timings count that other runs spent, see `Record.shared`."""
+    return replace(outcome, timings={**outcome.timings, **record.shared()})
 
 
 def identity(data: Dataset) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Unpack
 import numpy as np
 
 from alframe.data.checks import Examples, clean_examples, clean_parts
-from alframe.data.dataset import Dataset, SplitOptions, Splits, build_dataset
+from alframe.data.dataset import DataOptions, Dataset, build_dataset, parted
 from alframe.data.splits import hold_out
 from alframe.errors import UserError
 from alframe.protocols import Array
@@ -32,7 +32,7 @@ _FAILURES = (
 
 
 def array(
-    *, path: str, test: float = 0.2, standardize: bool = True, **splits: Unpack[SplitOptions]
+    *, path: str, test: float = 0.2, standardize: bool = True, **options: Unpack[DataOptions]
 ) -> Dataset:
     """Loads a .npz file with ``inputs`` (or ``images``, or ``features``) and ``labels``.
 
@@ -45,13 +45,14 @@ def array(
         test: The test part where the file has none, a fraction or a number of rows; stratified,
             always the same rows. Rows are numbers within the rest.
         standardize: Whether the inputs are standardized when they are learned from.
-        **splits: See `Splits`.
+        **options: See `Splits` and `Loading`.
 
     Raises:
         UserError: For a file that is absent or not as above, and for splits that the rows do not
             allow.
     """
     source = f"data.path={path}"
+    splits, loading = parted(options)
     file = Path(path).expanduser()
     content = _load(file, source)
     train = _examples(content, "", source)
@@ -64,7 +65,7 @@ def array(
         held_out = inputs[aside], labels[aside]
     names = np.ravel(content["classes"]).astype(str).tolist() if "classes" in content else None
     train, held_out, classes = clean_parts(train, held_out, names, source)
-    return build_dataset(file.stem, train, held_out, classes, Splits(**splits), standardize, aside)
+    return build_dataset(file.stem, train, held_out, classes, splits, standardize, aside, loading)
 
 
 def _load(file: Path, source: str) -> dict[str, Array]:

@@ -11,11 +11,20 @@ from typing import Literal
 import numpy as np
 
 from alframe.data.checks import Examples, clean_parts
+from alframe.data.loading import DataOptions, Loading, parted
 from alframe.data.splits import SplitOptions, Splits
 from alframe.data.statistics import mean_and_std
 from alframe.protocols import Array, Rows
 
-__all__ = ["Dataset", "SplitOptions", "Splits", "build_dataset"]
+__all__ = [
+    "DataOptions",
+    "Dataset",
+    "Loading",
+    "SplitOptions",
+    "Splits",
+    "build_dataset",
+    "parted",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +44,7 @@ class Dataset:
         mean: float32, per channel (in units of 0..255) or per feature, of all training inputs;
             0 where the dataset is not to be standardized.
         std: The standard deviation likewise, never 0; 1 where it is not to be standardized.
+        loading: How training batches are made; not part of the fingerprint, for it changes none.
     """
 
     name: str
@@ -48,6 +58,7 @@ class Dataset:
     mean: Array = field(repr=False)
     std: Array = field(repr=False)
     _labels: Array = field(repr=False)
+    loading: Loading = field(default=Loading(), repr=False)
 
     @property
     def kind(self) -> Literal["images", "features"]:
@@ -100,6 +111,7 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
     splits: Splits,
     standardize: bool = True,
     aside: Rows | None = None,
+    loading: Loading = Loading(),  # noqa: B008 it is frozen
 ) -> Dataset:
     """Checks the arrays of a dataset, numbers its classes and shares out its rows.
 
@@ -114,6 +126,7 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
         standardize: Whether ``mean`` and ``std`` are measured, or left at 0 and 1.
         aside: Training rows that are neither pool nor validation, such as those that the test part
             was cut from; they keep their numbers, so that a row is a row of the user's file.
+        loading: How training batches are made.
 
     Raises:
         UserError: For arrays that are not as above or do not fit together, for NaN or infinite
@@ -146,6 +159,7 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
         mean=mean,
         std=std,
         _labels=labels,
+        loading=loading,
     )
 
 

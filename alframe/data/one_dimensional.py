@@ -7,7 +7,7 @@ from typing import Literal, Unpack
 import numpy as np
 
 from alframe.data.checks import Examples
-from alframe.data.dataset import Dataset, SplitOptions, Splits, build_dataset
+from alframe.data.dataset import DataOptions, Dataset, build_dataset, parted
 from alframe.errors import UserError
 from alframe.options import check_whole, is_number
 from alframe.protocols import Array
@@ -28,7 +28,7 @@ def one_dimensional(
     rows: int = 2000,
     threshold: float | None = None,
     seed: int = 0,
-    **splits: Unpack[SplitOptions],
+    **options: Unpack[DataOptions],
 ) -> Dataset:
     """Draws a pool of points x on a line, as float32 features [rows, 1], with two classes.
 
@@ -47,7 +47,7 @@ def one_dimensional(
         rows: The number of training rows.
         threshold: The true boundary; None means 0.37 for ``uniform`` and 0 for ``gaussians``.
         seed: Seeds the points; the run's seed, so that each seed sees another pool.
-        **splits: See `Splits`.
+        **options: See `Splits` and `Loading`.
 
     Raises:
         UserError: For another kind, a threshold outside the grid (or with ``overlapping``, which
@@ -61,6 +61,7 @@ def one_dimensional(
         raise UserError(f"data.kind={kind}: expected one of {known}.")
     check_whole("data.rows", rows, at_least=1)
     check_whole("data.seed", seed, at_least=0)
+    splits, loading = parted(options)
     pool_rng, test_rng = np.random.default_rng(seed).spawn(2)
     train = _points(kind, rows, pool_rng)
     if kind == "overlapping":
@@ -74,7 +75,13 @@ def one_dimensional(
         boundary = _boundary(kind, threshold)
         train, test = (_labeled(points, boundary) for points in (train[0], _grid(kind)))
     return build_dataset(
-        f"one_dimensional_{kind}", train, test, _CLASSES, Splits(**splits), standardize=False
+        f"one_dimensional_{kind}",
+        train,
+        test,
+        _CLASSES,
+        splits,
+        standardize=False,
+        loading=loading,
     )
 
 

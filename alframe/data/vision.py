@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from alframe.data.checks import Examples
-from alframe.data.dataset import Dataset, SplitOptions, Splits, build_dataset
+from alframe.data.dataset import DataOptions, Dataset, build_dataset, parted
 from alframe.errors import UserError
 
 # Our name: torchvision's class, and the folder under the data directory that it reads.
@@ -23,7 +23,7 @@ _FAILURES = (RuntimeError, OSError, ValueError, AssertionError)
 
 
 def torchvision_dataset(
-    *, name: str, root: str, download: bool = True, **splits: Unpack[SplitOptions]
+    *, name: str, root: str, download: bool = True, **options: Unpack[DataOptions]
 ) -> Dataset:
     """Loads an image dataset as uint8 images [n, h, w, c].
 
@@ -31,7 +31,7 @@ def torchvision_dataset(
         name: ``cifar10``, ``cifar100`` or ``fashion_mnist``.
         root: The data directory, ``paths.data_dir``; laid out as torchvision does it.
         download: Whether data that are not there are fetched.
-        **splits: See `Splits`.
+        **options: See `Splits` and `Loading`.
 
     Raises:
         UserError: For another name, for data that are neither there nor to be had, and for splits
@@ -43,9 +43,11 @@ def torchvision_dataset(
     """
     if name not in _READERS:
         raise UserError(f"data.name={name}: expected one of {', '.join(_READERS)}.")
-    checked = Splits(**splits)  # before the download
+    splits, loading = parted(options)  # before the download
     train, test = _read(name, Path(root).expanduser(), download)
-    return build_dataset(name, _arrays(train), _arrays(test), train.classes, checked)
+    return build_dataset(
+        name, _arrays(train), _arrays(test), train.classes, splits, loading=loading
+    )
 
 
 def _read(name: str, root: Path, download: bool) -> tuple[Any, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from alframe.errors import UserError
-from alframe.protocols import Need
+from alframe.observations import Table
+from alframe.protocols import Need, Rows
 from alframe.tasks.classification import DYNAMICS
 
 
@@ -47,9 +50,26 @@ def history_type(fields: tuple[str, ...]) -> torch.dtype:
     return torch.float32 if "gradient_norm" in fields else torch.float16
 
 
+@contextmanager
+def _in_any_order() -> Iterator[None]:
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+
+
+def history_table(rows: Rows, history: Tensor, fields: tuple[str, ...]) -> Table:
+    """Returns a recorded history [epochs, rows, fields] as a table; the rows ascend."""
+    return Table(rows, history, "dynamics", fields)
+
+
 class Recorder:
     """Keeps some values of each training batch on the device, [epochs, rows, fields].
 
+    Values are those of a row's own label, also where mixup mixes another row into its input.
     Nothing is synchronized with the host during the fit. ``correct`` alone takes a byte for each
     row and epoch, other fields two each (float16), or four where `history_type` says so.
 
@@ -65,22 +85,44 @@ class Recorder:
     ) -> None:
         self.fields = fields
         self.epochs_done = 0
-        shape = (epochs, rows, len(fields))
-        self.history = torch.zeros(shape, dtype=history_type(fields), device=device)
+        kept = history_type(fields)
+        self.history = torch.zeros(epochs, rows, len(fields), dtype=kept, device=device)
+        # Of the epoch that is not over: always in the same place, as a captured step needs it.
+        self._current = torch.zeros(rows, len(fields), dtype=kept, device=device)
 
     def record(self, positions: Tensor, values: Tensor) -> None:
         """Takes a batch's values [b, fields] at its positions in the view."""
-        self.history[self.epochs_done, positions] = values.to(self.history.dtype)
+        # A row comes once, in whatever order: torch's deterministic way would wait for the device
+        # to look at the positions, which a captured step cannot.
+        with _in_any_order():
+            self._current[positions] = values.to(self._current.dtype)
 
     def end_epoch(self) -> None:
         """Moves on to the next epoch."""
+        self.history[self.epochs_done] = self._current
         self.epochs_done += 1
 
+    def table(self, rows: Rows) -> Table:
+        """Returns the finished epochs.
+
+        Args:
+            rows: Of the view, in its order.
+        """
+        order = np.argsort(rows)
+        history = self.history[: self.epochs_done].cpu()
+        return history_table(rows[order], history[:, torch.from_numpy(order)], self.fields)
+
     def state(self) -> dict[str, Tensor | int]:
-        """Returns what a checkpoint needs: the epochs so far."""
-        return {"history": self.history[: self.epochs_done].cpu(), "epochs": self.epochs_done}
+        """Returns what a checkpoint needs: the epochs so far, and what is known of the next."""
+        return {
+            "history": self.history[: self.epochs_done].cpu(),
+            "epochs": self.epochs_done,
+            "current": self._current.cpu(),
+        }
 
     def load(self, state: dict[str, Tensor | int]) -> None:
         """Goes on from `state`."""
         self.epochs_done = int(state["epochs"])
         self.history[: self.epochs_done] = torch.as_tensor(state["history"]).to(self.history.device)
+        if "current" in state:  # version 0.1.0 saved at the end of an epoch alone
+            self._current.copy_(torch.as_tensor(state["current"]))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from alframe.data.dataset import Dataset
-from alframe.data.device import Preparer
 from alframe.errors import UserError
 from alframe.files import CorruptFileError, decode_state, encode_state, write_atomic
 from alframe.learners.evaluate import Split, forward, split_arrays
@@ -188,6 +187,19 @@ class EnsembleFitted:
         """See `alframe.protocols.Fitted.seconds`."""
         return sum(member.seconds for member in self.members)
 
+    @property
+    def costs(self) -> dict[str, int | None]:
+        """See `alframe.protocols.Fitted`; the members were trained one after the other."""
+        members = [member.costs for member in self.members]
+        if not all(members):  # version 0.1.0 kept none
+            return {}
+        peaks = [costs["peak_bytes"] for costs in members]
+        return {
+            "samples": sum(costs["samples"] or 0 for costs in members),
+            "peak_bytes": max((peak for peak in peaks if peak is not None), default=None),
+            "multiply_adds": sum(costs["multiply_adds"] or 0 for costs in members),
+        }
+
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
         for need in requests:
@@ -196,11 +208,13 @@ class EnsembleFitted:
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         of = self.learner.member
-        prepare = Preparer(of.data, of.hardware.device)
-        for batch, logits, embeddings in forward(self._side_by_side, of.data.inputs, rows, prepare):
-            probs = of.task.probs(logits)
-            own = embeddings[:, : self.learner.width("embeddings")]
-            yield batch, {"probs": probs.mean(1), "mc_probs": probs, "embeddings": own.float()}
+        device = of.hardware.device
+        for seen in forward(self._side_by_side, of.data, of.data.inputs, rows, device):
+            probs = of.task.probs(seen.logits)
+            own = seen.embeddings[:, : self.learner.width("embeddings")].float()
+            # A copy, which does not hold on to the other members' embeddings.
+            outputs = {"probs": probs.mean(1), "mc_probs": probs, "embeddings": own.clone()}
+            yield seen.rows, outputs
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """See `alframe.protocols.Fitted.evaluate`."""
@@ -208,13 +222,13 @@ class EnsembleFitted:
             of = self.learner.member
             inputs, labels = split_arrays(of.data, split)
             meter = of.task.meter(of.hardware.device)
-            prepare = Preparer(of.data, of.hardware.device)
+            device = of.hardware.device
+            wanted = torch.from_numpy(labels).to(device)
             every = np.arange(len(labels))
-            for batch, logits, _ in forward(self._side_by_side, inputs, every, prepare):
-                probs = of.task.probs(logits.double()).mean(1)
+            for seen in forward(self._side_by_side, of.data, inputs, every, device):
+                probs = of.task.probs(seen.logits.double()).mean(1)
                 tiny = torch.finfo(probs.dtype).tiny  # a finite loss where no member sees a chance
-                wanted = torch.from_numpy(labels[batch]).to(probs.device)
-                meter.update(probs.clamp_min(tiny).log(), wanted)
+                meter.update(probs.clamp_min(tiny).log(), wanted[seen.places])
             self.metrics[split] = meter.compute()
         return self.metrics[split]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from alframe.data.dataset import Dataset
-from alframe.data.device import Preparer
+from alframe.data.device import Preparer, is_resident, resident
 from alframe.learners.dropout import ConsistentDropout
+from alframe.limits import available_bytes
 from alframe.models.embedding import logits_and_embedding
 from alframe.progress import bar
 from alframe.protocols import Array, Rows
@@ -28,24 +29,61 @@ def split_arrays(data: Dataset, split: Split) -> tuple[Array, Array]:
     return data.inputs[data.validation_rows], data.reveal(data.validation_rows)
 
 
+class Seen(NamedTuple):
+    """What a model gave for a batch.
+
+    Attributes:
+        rows: Of the inputs.
+        places: Of the batch in all rows that are looked at.
+        raw: The inputs on the device, not normalized.
+        logits: [b, classes].
+        embeddings: [b, d].
+    """
+
+    rows: Rows
+    places: slice
+    raw: Tensor
+    logits: Tensor
+    embeddings: Tensor
+
+
 def forward(
-    model: nn.Module, inputs: Array, rows: Rows, prepare: Preparer
-) -> Iterator[tuple[Rows, Tensor, Tensor]]:
-    """Yields (rows, logits, embeddings) by batch, without touching the model's mode for good."""
+    model: nn.Module, data: Dataset, inputs: Array, rows: Rows, device: torch.device
+) -> Iterator[Seen]:
+    """Looks at rows by batch, without touching the model's mode for good.
+
+    Args:
+        model: On the device.
+        data: Of which kind the inputs are, and how they may be kept on the device.
+        inputs: Of any split, raw.
+        rows: Of the inputs.
+        device: Where the model is.
+    """
     training = model.training
+    prepare = Preparer(data, device)
+    source = _source(data, inputs, device)
+    places = torch.from_numpy(rows).to(source.device)
+    size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
     model.eval()
     try:
-        size = CPU_BATCH if prepare.device.type == "cpu" else GPU_BATCH
         with bar("looking at rows", len(rows) // size) as advance:
             for start in range(0, len(rows), size):
-                batch = rows[start : start + size]
-                raw = torch.from_numpy(inputs[batch]).to(prepare.device)
+                part = slice(start, start + size)
+                raw = source[places[part]].to(device)
                 with torch.inference_mode():
                     logits, embedding = logits_and_embedding(model, prepare(raw))
-                yield batch, logits, embedding
+                yield Seen(rows[part], part, raw, logits, embedding)
                 advance()
     finally:
         model.train(training)
+
+
+def _source(data: Dataset, inputs: Array, device: torch.device) -> Tensor:
+    """Returns the inputs on the device, as its training batches may have them, or on the host."""
+    there = is_resident(inputs, device)
+    if not there and data.loading.loader != "workers":
+        there = inputs.nbytes <= data.loading.device_share * available_bytes(str(device))
+    return resident(inputs, device) if there else torch.from_numpy(inputs)
 
 
 def observed(
@@ -58,12 +96,11 @@ def observed(
 ) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
     """Yields what a strategy may see of training rows, by batch; ``mc_probs`` with dropout."""
     prepare = Preparer(data, device)
-    for batch, logits, embedding in forward(model, data.inputs, rows, prepare):
-        outputs = {"probs": task.probs(logits), "embeddings": embedding.float()}
-        if dropout is not None:
-            raw = torch.from_numpy(data.inputs[batch]).to(device)  # a model may change its inputs
-            outputs["mc_probs"] = task.probs(dropout.logits(prepare(raw)))
-        yield batch, outputs
+    for seen in forward(model, data, data.inputs, rows, device):
+        outputs = {"probs": task.probs(seen.logits), "embeddings": seen.embeddings.float()}
+        if dropout is not None:  # prepared again: a model may change its inputs
+            outputs["mc_probs"] = task.probs(dropout.logits(prepare(seen.raw)))
+        yield seen.rows, outputs
 
 
 def evaluate(
@@ -72,7 +109,7 @@ def evaluate(
     """Returns the task's metrics on a split."""
     inputs, labels = split_arrays(data, split)
     meter = task.meter(device)
-    every = np.arange(len(labels))
-    for batch, logits, _ in forward(model, inputs, every, Preparer(data, device)):
-        meter.update(logits.float(), torch.from_numpy(labels[batch]).to(device))
+    wanted = torch.from_numpy(labels).to(device)
+    for seen in forward(model, data, inputs, np.arange(len(labels)), device):
+        meter.update(seen.logits.float(), wanted[seen.places])
     return meter.compute()

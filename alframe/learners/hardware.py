@@ -11,8 +11,13 @@ from typing import Literal
 import torch
 
 from alframe.errors import UserError
+from alframe.options import is_whole
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+GPU_STEPS_PER_CALL = 32
+"""Lightning's milliseconds for a call are then a small part of those of the steps."""
+PAYS_AFTER = 2000
+"""Steps of one size for which ``compile=auto`` compiles: shorter fits are over before it is."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,19 @@ class Hardware:
             is bf16-mixed on a GPU and 32-true on the CPU.
         deterministic: Whether only deterministic algorithms may run (promise: same seed, same
             rows, on one device type, and on a CPU with one number of threads).
+        compile: Whether ``torch.compile`` makes the forward and backward pass; ``auto`` on a GPU,
+            for fits long enough to pay for it.
+        cuda_graphs: Whether an optimizer step is one launch, not hundreds; ``auto`` on a GPU.
+        steps_per_call: Optimizer steps in one step of Lightning; ``auto`` is 1 on a CPU and 32 on a
+            GPU. It changes no result; a killed fit goes on between two calls.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: str = "auto"
     deterministic: bool = True
+    compile: Literal["auto"] | bool = "auto"
+    cuda_graphs: Literal["auto"] | bool = "auto"
+    steps_per_call: Literal["auto"] | int = "auto"
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "gpu"):
@@ -41,6 +54,19 @@ class Hardware:
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError(
                 "trainer.accelerator=gpu: expected a CUDA device, found none; use trainer=cpu"
+            )
+        for key in ("compile", "cuda_graphs"):
+            value = getattr(self, key)
+            if value not in ("auto", True, False):
+                raise UserError(f"trainer.{key}={value}: expected auto, true or false")
+        if self.cuda_graphs is True and self.device.type != "cuda":
+            raise UserError(
+                "trainer.cuda_graphs=true: expected a CUDA device, got the CPU; use auto or false"
+            )
+        steps = self.steps_per_call
+        if steps != "auto" and not (is_whole(steps) and steps >= 1):
+            raise UserError(
+                f"trainer.steps_per_call={steps}: expected auto or a whole number, 1 or more"
             )
 
     def set_up(self) -> None:
@@ -65,6 +91,34 @@ class Hardware:
         if self.precision != "auto":
             return self.precision
         return "bf16-mixed" if self.device.type == "cuda" else "32-true"
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """What the forward pass computes in where that is not float32."""
+        if self.lightning_precision == "32-true":
+            return None
+        # Lightning, too, takes bfloat16 on a CPU for both.
+        half = self.lightning_precision == "16-mixed" and self.device.type == "cuda"
+        return torch.float16 if half else torch.bfloat16
+
+    def compiles(self, steps: int) -> bool:
+        """Tells whether a fit of so many full batches is compiled."""
+        if self.compile == "auto":
+            return self.device.type == "cuda" and steps >= PAYS_AFTER
+        return self.compile
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are replayed as CUDA graphs, which a scaled loss in float16 forbids."""
+        wanted = self.cuda_graphs is not False and self.device.type == "cuda"
+        return wanted and self.autocast is not torch.float16
+
+    @property
+    def calls(self) -> int:
+        """Optimizer steps in one step of Lightning."""
+        if self.steps_per_call == "auto":
+            return GPU_STEPS_PER_CALL if self.device.type == "cuda" else 1
+        return self.steps_per_call
 
     def describe(self) -> str:
         """Returns the device in words, for records."""

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
 from alframe.errors import UserError
 from alframe.files import sync_folder
 from alframe.learners.evaluate import Split
-from alframe.learners.module import FitModule
+from alframe.learners.module import FitModule, losses_of
 from alframe.learners.recipe import Recipe
 from alframe.protocols import Workspace
 
@@ -25,16 +27,26 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
 
 
-class Keeper(pl.Callback):
-    """Runs at the end of each epoch; its own state is part of the checkpoint.
+class Keeper(Checkpoint):
+    """Accompanies a fit; its own state is part of the checkpoint.
+
+    Lightning calls what it knows as a checkpoint callback after the module's own hook at the end of
+    an epoch: a checkpoint then holds what that did.
 
     Args:
         recipe: When to evaluate, stop and save.
         seed: Of the fit; seeds torch for each epoch, so that dropout is a function of
-            (seed, epoch) as batches are.
+            (seed, epoch) as batches are. Within an epoch torch's state is part of the checkpoint.
         evaluate: Returns the metrics of a split with the model as it is.
         error: The task's number that falls as a model gets better.
         workspace: Takes checkpoints and epoch values.
+
+    Attributes:
+        seconds: Wall-clock of the training steps, over all parts of an interrupted fit.
+        compile_seconds: Of compiling them, which is no part of ``seconds``.
+        epochs: Finished ones.
+        curve: The fit's own, for display.
+        folder: Of the checkpoint, or None.
     """
 
     def __init__(
@@ -50,68 +62,118 @@ class Keeper(pl.Callback):
         self._evaluate = evaluate
         self._error = error
         self._workspace = workspace
+        self.folder = workspace.folder
         self.seconds = 0.0
+        self.compile_seconds = 0.0
         self.epochs = 0
         self.curve: list[dict[str, Any]] = []
         self._best_loss = float("inf")
         self._epochs_without_gain = 0
-        self._epoch_start = 0.0
+        self._loss_sum: Tensor | float = 0.0  # of the epoch so far, left on the device
+        self._losses = 0
+        self._random: list[Tensor] = []  # torch's states, as a checkpoint had them
+        self._started = 0.0
+        self._compiled = 0.0  # seconds of compiling, of this part of the fit, that are counted
         self._saved_at = time.monotonic()
         self.advance: Callable[[], None] = lambda: None
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Moves the progress bar."""
-        self.advance()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what goes into the checkpoint."""
         return {
             "seconds": self.seconds,
+            "compile_seconds": self.compile_seconds,
             "epochs": self.epochs,
             "curve": self.curve,
             "best_loss": self._best_loss,
             "epochs_without_gain": self._epochs_without_gain,
+            "loss_sum": float(self._loss_sum),
+            "losses": self._losses,
+            "random": random_states(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Goes on from a checkpoint; version 0.1.0 saved only at the end of an epoch."""
         self.seconds = state_dict["seconds"]
+        self.compile_seconds = state_dict.get("compile_seconds", 0.0)
         self.epochs = state_dict["epochs"]
         self.curve = state_dict["curve"]
         self._best_loss = state_dict["best_loss"]
         self._epochs_without_gain = state_dict["epochs_without_gain"]
+        self._loss_sum = state_dict.get("loss_sum", 0.0)
+        self._losses = state_dict.get("losses", 0)
+        self._random = state_dict.get("random", [])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Takes up the random numbers and starts the clock, for a fit that goes on in an epoch."""
+        set_random_states(self._random)
+        self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Starts the clock and the epoch's random numbers."""
+        """Starts the clock, the epoch's mean loss and its random numbers."""
         sequence = np.random.SeedSequence([self._seed, trainer.current_epoch])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
-        self._epoch_start = time.perf_counter()
+        self._loss_sum, self._losses = 0.0, 0
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Moves the progress bar, and saves where it is time to."""
+        self.advance()
+        told = losses_of(outputs)
+        if told is not None:
+            self._loss_sum = self._loss_sum + told[0]
+            self._losses += told[1]
+        if not trainer.is_last_batch and self._is_time_to_save():  # else the epoch's end saves
+            self._stop_clock(pl_module)
+            self._save(trainer)
+            self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the clock; evaluates, reports, stops early and saves where it is time to."""
-        assert isinstance(pl_module, FitModule)
-        loss = pl_module.close_epoch()  # waits for the device, so that the clock is right
-        self.seconds += time.perf_counter() - self._epoch_start
-        if not np.isfinite(loss):
-            raise UserError(
-                f"the training loss is {loss} in epoch {trainer.current_epoch}: expected a finite "
-                "number; lower the learner's recipe.learning_rate"
-            )
-        values = {"train_loss": loss}
+        self._stop_clock(pl_module)
+        values = self._mean_loss(trainer.current_epoch)
         epoch = self.epochs = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs
         if self._recipe.early_stopping is not None:
             values["validation_loss"] = self._watch(trainer)
         ends = last or trainer.should_stop  # then the learner adds the last point
         if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not ends:
-            values["test_error"] = self.add_point(epoch, "test")
+            values["test_error"] = self.add_point(epoch, "test", self._evaluate("test"))
         self._workspace.log(epoch, values)
-        if not ends:
+        if not ends and self._is_time_to_save():
             self._save(trainer)
 
-    def add_point(self, epoch: int, split: Split) -> float:
+    def _stop_clock(self, module: pl.LightningModule) -> None:
+        if module.device.type == "cuda":
+            torch.cuda.synchronize(module.device)
+        self.seconds += time.perf_counter() - self._started
+        if isinstance(module, FitModule):
+            compiling = module.compile_seconds - self._compiled
+            self._compiled += compiling
+            self.compile_seconds += compiling
+            self.seconds -= compiling
+
+    def _mean_loss(self, epoch: int) -> dict[str, float]:
+        """Returns the epoch's mean training loss, where the module told its losses."""
+        if not self._losses:
+            return {}
+        loss = float(self._loss_sum) / self._losses
+        if not np.isfinite(loss):
+            raise UserError(
+                f"the training loss is {loss} in epoch {epoch}: expected a finite "
+                "number; lower the learner's recipe.learning_rate"
+            )
+        return {"train_loss": loss}
+
+    def add_point(self, epoch: int, split: Split, metrics: dict[str, float]) -> float:
         """Adds a split's error to the fit's curve and returns it."""
-        error = self._error(self._evaluate(split))
+        error = self._error(metrics)
         point = {"epoch": epoch, "seconds": self.seconds, "split": split, "error": error}
         self.curve.append(point)
         return error
@@ -128,11 +190,13 @@ class Keeper(pl.Callback):
             trainer.should_stop = True
         return loss
 
+    def _is_time_to_save(self) -> bool:
+        waited = time.monotonic() - self._saved_at
+        return self.folder is not None and waited >= self._recipe.checkpoint_seconds
+
     def _save(self, trainer: pl.Trainer) -> None:
-        folder = self._workspace.folder
-        wait = self._recipe.checkpoint_seconds
-        if folder is None or time.monotonic() - self._saved_at < wait:
-            return
+        folder = self.folder
+        assert folder is not None
         # Written beside its place, synced and moved: a kill leaves the old checkpoint or the new.
         partial = folder / f".{CHECKPOINT}.partial"
         trainer.save_checkpoint(partial)
@@ -141,6 +205,21 @@ class Keeper(pl.Callback):
         partial.replace(folder / CHECKPOINT)
         sync_folder(folder)
         self._saved_at = time.monotonic()
+
+
+def random_states() -> list[Tensor]:
+    """Returns torch's random states: the CPU's, and that of a GPU in use."""
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpu = [torch.cuda.get_rng_state()] if in_use else []
+    return [torch.get_rng_state(), *gpu]
+
+
+def set_random_states(states: list[Tensor]) -> None:
+    """Takes up what `random_states` returned, on the same kind of device."""
+    for state, take_up in zip(
+        states, (torch.set_rng_state, torch.cuda.set_rng_state), strict=False
+    ):
+        take_up(state.cpu())
 
 
 def checkpoint_in(folder: Path | None) -> Path | None:

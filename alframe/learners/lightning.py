@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from alframe.data.batches import Loader, Preparer
 from alframe.data.dataset import Dataset
-from alframe.data.device import DeviceLoader, Preparer
+from alframe.data.loaders import make_loader
 from alframe.errors import UserError
+from alframe.learners.calls import Calls
 from alframe.learners.dropout import ConsistentDropout, dropping_layers
-from alframe.learners.dynamics import Recorder, history_bytes, stop_after
+from alframe.learners.dynamics import Recorder, history_bytes, history_table, stop_after
 from alframe.learners.evaluate import Split, evaluate, forward, observed
 from alframe.learners.hardware import Hardware
-from alframe.learners.keeper import Keeper, checkpoint_in
+from alframe.learners.keeper import Keeper
 from alframe.learners.module import FitModule
+from alframe.learners.own import Maker, make_network, own_module
 from alframe.learners.recipe import Recipe
-from alframe.models.embedding import with_embedding
+from alframe.learners.step import Objective
+from alframe.learners.training import make_trainer, train
+from alframe.meter import Meter
+from alframe.models.flops import multiply_adds
 from alframe.observations import Table, TableObservations, one_pass, passed_over
-from alframe.progress import bar
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
 
@@ -37,12 +41,20 @@ class LightningLearner:
     Args:
         data: Gives inputs by row, and the validation and test splits.
         task: Loss, metrics, and what is recorded.
-        model: Called with ``num_classes`` and ``input_shape``, returns a module.
+        model: Called with ``num_classes`` and ``input_shape``, returns a module that gives logits;
+            None where ``module`` brings its own network.
         recipe: Optimizer, schedule, epochs, augmentation.
-        hardware: Device and precision.
+        hardware: Device, precision, what is compiled.
+        module: None, or what makes a LightningModule that trains itself: called with ``model``, the
+            network, or without one with ``num_classes`` and ``input_shape``. Its ``forward`` gives
+            logits; its ``training_step`` gets a `Batch`; its ``configure_optimizers`` takes the
+            place of the recipe's optimizer, learning rates and label smoothing. Nothing is recorded
+            of it, and ``compile``, ``cuda_graphs`` and ``steps_per_call`` are its own matter.
 
     Attributes:
         records: Also ``mc_probs`` where the model has dropout layers, see `ConsistentDropout`.
+        multiply_adds: Of the model, for one row.
+        module: What was given.
     """
 
     records = frozenset({"probs", "embeddings", "dynamics"})
@@ -51,9 +63,10 @@ class LightningLearner:
         self,
         data: Dataset,
         task: Classification,
-        model: Callable[..., nn.Module],
+        model: Maker | None,
         recipe: Recipe,
         hardware: Hardware,
+        module: Maker | None = None,
     ) -> None:
         if recipe.early_stopping is not None and not len(data.validation_rows):
             raise UserError(
@@ -61,28 +74,30 @@ class LightningLearner:
                 "expected some, got data.validation=0; set recipe.early_stopping=null or "
                 "data.validation"
             )
+        recipe.augmentation.check(data)
         self.data = data
         self.task = task
         self.recipe = recipe
         self.hardware = hardware
         self._model = model
+        self.module = module
+        if module is not None:
+            self.records -= {"dynamics"}
         hardware.set_up()
         self._embedding_width = self._try_model()
 
     def build(self) -> nn.Module:
         """Returns an untrained model, its initial weights drawn from torch's random state."""
-        model = self._model(num_classes=self.task.num_outputs, input_shape=self.data.input_shape)
+        shape = {"num_classes": self.task.num_outputs, "input_shape": self.data.input_shape}
         layout = torch.channels_last if self.data.kind == "images" else torch.preserve_format
-        return with_embedding(model).to(memory_format=layout)
+        return make_network(self._model, self.module, **shape).to(memory_format=layout)
 
     def fit(
         self, view: View, rng: np.random.Generator, needs: Sequence[Need], workspace: Workspace
     ) -> LightningFitted:
         """See `alframe.protocols.Learner.fit`."""
-        seed = int(rng.integers(2**31))
-        fields = recorded_fields(needs)
-        device = self.hardware.device
-        loader = DeviceLoader(
+        seed, device = int(rng.integers(2**31)), self.hardware.device
+        loader = make_loader(
             self.data,
             view,
             batch_size=self.recipe.batch_size,
@@ -91,11 +106,11 @@ class LightningLearner:
             device=device,
         )
         epochs = stop_after(needs, self.recipe.total_epochs(len(loader)))
+        fields = recorded_fields(needs)
         recorder = Recorder(fields, epochs, len(view.rows), device) if fields else None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = self.build()
-            module = FitModule(model, self.recipe, self.task, len(loader), recorder)
             keeper = Keeper(
                 self.recipe,
                 seed,
@@ -103,18 +118,20 @@ class LightningLearner:
                 self.task.error,
                 workspace,
             )
-            self._train(module, loader, keeper, workspace, epochs)
+            with Meter() as meter, closing(loader):
+                self._train(model, loader, keeper, epochs, recorder)
         model.to(device)
         fitted = LightningFitted(self, model, keeper.seconds, seed)
-        point = {"epoch": keeper.epochs, "seconds": keeper.seconds, "split": "test"}
-        error = self.task.error(fitted.evaluate("test"))
-        fitted.curve = [*keeper.curve, {**point, "error": error}]
+        fitted.compile_seconds = keeper.compile_seconds
+        fitted.costs = {
+            "samples": keeper.epochs * len(view.rows),
+            "peak_bytes": meter.peak_bytes,
+            "multiply_adds": self.multiply_adds,
+        }
+        keeper.add_point(keeper.epochs, "test", fitted.evaluate("test"))
+        fitted.curve = keeper.curve
         if recorder is not None:
-            history = recorder.history[: recorder.epochs_done].cpu()
-            order = np.argsort(view.rows)
-            fitted.dynamics = recorded(
-                view.rows[order], history[:, torch.from_numpy(order)], fields
-            )
+            fitted.dynamics = recorder.table(view.rows)
         return fitted
 
     def restore(self, state: State) -> LightningFitted:
@@ -131,9 +148,11 @@ class LightningLearner:
         seed = state.get("seed", 0)  # version 0.1.0 kept none, and drew none
         fitted = LightningFitted(self, model, state["seconds"], seed)
         fitted.curve, fitted.metrics = state["curve"], state["metrics"]
+        fitted.compile_seconds = state.get("compile_seconds", 0.0)
+        fitted.costs = state.get("costs", {})  # version 0.1.0 kept none
         if state["fields"]:
             history = torch.from_numpy(state["dynamics"])
-            fitted.dynamics = recorded(state["dynamics_rows"], history, tuple(state["fields"]))
+            fitted.dynamics = history_table(state["dynamics_rows"], history, tuple(state["fields"]))
         return fitted
 
     def width(self, what: Literal["probs", "embeddings"]) -> int:
@@ -161,53 +180,38 @@ class LightningLearner:
             self.records |= {"mc_probs"}
         prepare = Preparer(self.data, torch.device("cpu"))
         try:
-            _, logits, embedding = next(forward(model, self.data.inputs, np.arange(1), prepare))
+            seen = next(forward(model, self.data, self.data.inputs, np.arange(1), prepare.device))
+            row = prepare(torch.from_numpy(self.data.inputs[:1]))
+            self.multiply_adds = multiply_adds(model, row)
         except RuntimeError as error:
             raise UserError(
                 f"model does not take rows of shape {self.data.input_shape} ({error}): expected "
                 "one that fits the data; change the model or data"
             ) from error
-        if logits.shape != (1, self.task.num_outputs):
+        if seen.logits.shape != (1, self.task.num_outputs):
             raise UserError(
-                f"model gives outputs of shape {tuple(logits.shape)} for one row: expected "
+                f"model gives outputs of shape {tuple(seen.logits.shape)} for one row: expected "
                 f"(1, {self.task.num_outputs}); change model"
             )
-        return int(embedding.shape[1])
+        return int(seen.embeddings.shape[1])
 
     def _train(
         self,
-        module: FitModule,
-        loader: DeviceLoader,
+        model: nn.Module,
+        loader: Loader,
         keeper: Keeper,
-        workspace: Workspace,
         epochs: int,
+        recorder: Recorder | None,
     ) -> None:
-        checkpoint = checkpoint_in(workspace.folder)
-        trainer = self._trainer(keeper, epochs)
-        try:
-            with bar("training", epochs * len(loader)) as keeper.advance:
-                trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from stop
-            raise
-
-    def _trainer(self, keeper: Keeper, epochs: int) -> pl.Trainer:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return pl.Trainer(
-                accelerator="gpu" if self.hardware.device.type == "cuda" else "cpu",
-                devices=1,
-                precision=self.hardware.lightning_precision,  # type: ignore[arg-type]
-                deterministic=self.hardware.deterministic,
-                max_epochs=epochs,
-                callbacks=[keeper],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
+        trainer = make_trainer(self.hardware, epochs, keeper)
+        own = own_module(model)
+        if own is not None:
+            train(own, Calls(loader, None), keeper, trainer)
+            return
+        fields = () if recorder is None else recorder.fields
+        objective = Objective(model, self.task, self.recipe.label_smoothing, fields)
+        module = FitModule(objective, self.recipe, self.hardware, len(loader), epochs, recorder)
+        train(module, Calls(loader, self.hardware.calls), keeper, trainer)
 
 
 @dataclass
@@ -217,11 +221,14 @@ class LightningFitted:
     Attributes:
         learner: Who trained it.
         model: The network, on the learner's device.
-        seconds: Wall-clock of the training steps, over all parts of an interrupted fit.
+        seconds: Wall-clock of the training steps, over all parts of an interrupted fit, without
+            ``compile_seconds``.
         seed: Of the fit; Monte-Carlo draws are a function of it.
         curve: Points of the fit's own curve, for display.
         dynamics: Recorded history [epochs, rows, fields], or None.
         metrics: By split, as far as they were measured.
+        costs: See `alframe.protocols.Fitted`.
+        compile_seconds: Of compiling the training step.
     """
 
     learner: LightningLearner
@@ -231,6 +238,8 @@ class LightningFitted:
     curve: list[dict[str, Any]] = field(default_factory=list)
     dynamics: Table | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    costs: dict[str, int | None] = field(default_factory=dict)
+    compile_seconds: float = 0.0
 
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
@@ -259,20 +268,17 @@ class LightningFitted:
         }
         state: State = {
             "seconds": self.seconds,
+            "compile_seconds": self.compile_seconds,
             "seed": self.seed,
             "curve": self.curve,
             "metrics": self.metrics,
+            "costs": self.costs,
             "fields": [] if self.dynamics is None else list(self.dynamics.fields),
         }
         if self.dynamics is not None:
             state["dynamics"] = self.dynamics.values.numpy()
             state["dynamics_rows"] = self.dynamics.rows
         return {**state, **weights}
-
-
-def recorded(rows: Rows, history: Tensor, fields: tuple[str, ...]) -> Table:
-    """Returns a recorded history [epochs, rows, fields] as a table."""
-    return Table(rows, history, "dynamics", fields)
 
 
 def recorded_fields(needs: Sequence[Need]) -> tuple[str, ...]:

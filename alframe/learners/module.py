@@ -1,82 +1,105 @@
-"""The LightningModule of a fit: forward, loss, recorded dynamics, optimizer."""
+"""The LightningModule of a fit: several optimizer steps to a call, recorded dynamics."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from alframe.data.device import Batch
+from alframe.data.batches import Batch
 from alframe.learners.dynamics import Recorder
+from alframe.learners.hardware import Hardware
 from alframe.learners.recipe import Recipe
-from alframe.models.embedding import logits_and_embedding
-from alframe.tasks.classification import OF_EMBEDDING, Classification
+from alframe.learners.step import Objective, Step
 
 
 class FitModule(pl.LightningModule):
-    """Trains one model by one recipe, and records dynamics where a strategy needs them."""
+    """Trains one model by one recipe, and records dynamics where a strategy needs them.
+
+    Args:
+        objective: The model, its loss, and what is recorded.
+        recipe: Optimizer, schedule, batch size.
+        hardware: Device, precision, what is compiled.
+        steps_per_epoch: Batches of an epoch.
+        epochs: Of the fit.
+        recorder: Takes the dynamics, or None.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
+        objective: Objective,
         recipe: Recipe,
-        task: Classification,
+        hardware: Hardware,
         steps_per_epoch: int,
+        epochs: int,
         recorder: Recorder | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
-        self._recipe = recipe
-        self._task = task
-        self._steps_per_epoch = steps_per_epoch
+        self.automatic_optimization = False  # Lightning's own takes one step in a call
+        self.model = objective.model
         self.recorder = recorder
-        self._embeds = recorder is not None and not OF_EMBEDDING.isdisjoint(recorder.fields)
-        self._loss_sum = torch.zeros(())
+        self._objective = objective
+        self._recipe = recipe
+        self._hardware = hardware
+        self._steps_per_epoch = steps_per_epoch
+        full = (steps_per_epoch - 1) * epochs  # the last batch of an epoch may be shorter
+        compiles = hardware.compiles(full) and full > 0 and objective.compiles
+        self._compiled_size = recipe.batch_size if compiles else 0
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Returns the (weighted) mean loss of a batch."""
-        logits, embedding = self._forward(batch.inputs)
-        losses = self._task.loss(logits, batch.labels, self._recipe.label_smoothing)
-        if self.recorder is not None:
-            with torch.no_grad():
-                values = self._task.dynamics(
-                    self.recorder.fields, logits.detach(), batch.labels, embedding
-                )
-                self.recorder.record(batch.positions, values)
-        weights = batch.weights
-        loss = losses.mean() if weights is None else (losses * weights).mean()
-        self._loss_sum += loss.detach()
-        return loss
+    @cached_property
+    def step(self) -> Step:
+        """What trains on a batch, made when the optimizer is."""
+        step = Step(
+            self._objective,
+            self.optimizers(use_pl_optimizer=False),  # type: ignore[arg-type]
+            self.lr_schedulers(),  # type: ignore[arg-type]
+            self._hardware,
+            self._compiled_size,
+            getattr(self.trainer.precision_plugin, "scaler", None),
+        )
+        step.recorder = self.recorder
+        return step
 
-    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        if not self._embeds:
-            return self.model(inputs), None
-        logits, embedding = logits_and_embedding(self.model, inputs)
-        return logits, embedding.detach()
+    def training_step(self, call: Iterable[Batch], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
+        """Trains on the batches of a call; returns the sum of their losses, and their number."""
+        self.step.losses.zero_()
+        count = 0
+        for batch in call:
+            self.train_on(batch)
+            count += 1
+        return {"loss": self.step.losses.clone(), "steps": count}
 
-    def on_train_epoch_start(self) -> None:
-        """Starts the epoch's mean loss."""
-        self._loss_sum = torch.zeros((), device=self.device)
+    def train_on(self, batch: Batch) -> None:
+        """Takes one optimizer step."""
+        self.step(batch)
 
-    def close_epoch(self) -> float:
-        """Closes the epoch's recording, and returns the mean loss over its batches.
+    def transfer_batch_to_device(self, batch: Any, *_: Any) -> Any:
+        """Returns the call as it is: its batches are made on the device."""
+        return batch
 
-        Called by the keeper, since Lightning calls callbacks before the module's own hook and the
-        checkpoint must hold the epoch's recording. The one synchronization an epoch.
-        """
-        if self.recorder is not None:
-            self.recorder.end_epoch()
-        return float(self._loss_sum) / self._steps_per_epoch
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling took of the time of this fit's steps."""
+        return self.step.compile_seconds
 
     def configure_optimizers(self) -> Any:
         """Builds the recipe's optimizer and schedule."""
-        optimizer, schedule = self._recipe.optimizer(self.model, self._steps_per_epoch)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        fused = self._hardware.device.type == "cuda"
+        optimizer, schedule = self._recipe.optimizer(self.model, self._steps_per_epoch, fused)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_train_epoch_end(self) -> None:
+        """Closes the epoch's recording."""
+        if self.recorder is not None:
+            self.recorder.end_epoch()
+
+    def on_fit_end(self) -> None:
+        """Gives back what captured steps keep, gradients among it."""
+        self.__dict__.pop("step", None)
+        self.model.zero_grad()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the recorded dynamics."""
@@ -87,3 +110,16 @@ class FitModule(pl.LightningModule):
         """Takes the recorded dynamics back."""
         if self.recorder is not None:
             self.recorder.load(checkpoint["recorder"])
+
+
+def losses_of(outputs: Any) -> tuple[Tensor, int] | None:
+    """Returns the sum of the losses of a call and their number, as far as a module told them.
+
+    Args:
+        outputs: What Lightning gives after a call: the ``loss`` of a module of the user's own is
+            that of one batch.
+    """
+    loss = outputs.get("loss") if isinstance(outputs, dict) else None
+    if not isinstance(loss, Tensor):
+        return None
+    return loss.detach().double(), int(outputs.get("steps", 1))

@@ -131,6 +131,11 @@ class ProbeFitted:
     seconds: float
     curve: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def costs(self) -> dict[str, int]:
+        """See `alframe.protocols.Fitted`."""
+        return {"multiply_adds": self.weight.size}
+
     def logits(self, features: Array) -> Tensor:
         """Returns float64 logits [n, num_classes]."""
         logits = np.full((len(features), self.learner.task.num_outputs), UNSEEN_LOGIT)

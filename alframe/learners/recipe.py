@@ -34,6 +34,8 @@ class Recipe:
         label_smoothing: In [0, 1).
         crop: Pixels of padding for random crops; 0 for none.
         flip: Whether images are mirrored at random.
+        cutout: Side in pixels of a square that is blanked out of every image; 0 for none.
+        mixup: Alpha of the Beta distribution of the shares in which rows are mixed; 0 for none.
         min_steps: For ``one_cycle``: at least so many optimizer steps, in more epochs where the
             rows are few.
         early_stopping: Stop after so many epochs without a lower loss on the validation rows.
@@ -51,6 +53,8 @@ class Recipe:
     label_smoothing: float = 0.0
     crop: int = 0
     flip: bool = False
+    cutout: int = 0
+    mixup: float = 0.0
     min_steps: int = 0
     early_stopping: int | None = None
     curve_every: int = 0
@@ -61,8 +65,9 @@ class Recipe:
             raise UserError(f"recipe.schedule={self.schedule}: expected milestones or one_cycle")
         if not all(is_whole(epochs) and epochs >= 1 for epochs in self._phases):
             raise UserError(f"recipe.epochs={self.epochs}: expected whole numbers, 1 or more")
-        for key, least in (("batch_size", 2), ("crop", 0), ("min_steps", 0), ("curve_every", 0)):
-            check_whole(f"recipe.{key}", getattr(self, key), at_least=least)
+        for key in ("crop", "cutout", "min_steps", "curve_every"):
+            check_whole(f"recipe.{key}", getattr(self, key), at_least=0)
+        check_whole("recipe.batch_size", self.batch_size, at_least=2)
         if self.early_stopping is not None:
             check_whole("recipe.early_stopping", self.early_stopping, at_least=1)
         for rate in self._rates:
@@ -70,6 +75,7 @@ class Recipe:
         check_range("recipe.momentum", self.momentum, 0, 1)
         check_range("recipe.weight_decay", self.weight_decay, 0, 1e6)
         check_range("recipe.label_smoothing", self.label_smoothing, 0, 1)
+        check_range("recipe.mixup", self.mixup, 0, 100)
         check_range("recipe.checkpoint_seconds", self.checkpoint_seconds, 0, math.inf)
         self._check_together()
 
@@ -101,20 +107,29 @@ class Recipe:
     @property
     def augmentation(self) -> Augmentation:
         """How training images are varied."""
-        return Augmentation(self.crop, self.flip)
+        return Augmentation(self.crop, self.flip, self.cutout, self.mixup)
 
     def total_epochs(self, steps_per_epoch: int) -> int:
         """Returns the number of passes over rows that make so many batches."""
         return max(sum(self._phases), math.ceil(self.min_steps / steps_per_epoch))
 
-    def optimizer(self, model: nn.Module, steps_per_epoch: int) -> tuple[Optimizer, LRScheduler]:
-        """Returns the optimizer and its schedule, which advances in every step."""
+    def optimizer(
+        self, model: nn.Module, steps_per_epoch: int, fused: bool = False
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Returns the optimizer and its schedule, which advances in every step.
+
+        Args:
+            model: Gives the parameters, on their device.
+            steps_per_epoch: Batches of an epoch.
+            fused: Whether one kernel updates all parameters, for a GPU.
+        """
         optimizer = SGD(
             model.parameters(),
             lr=self._rates[0],
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             nesterov=self.nesterov,
+            fused=fused or None,
         )
         if self.schedule == "one_cycle":
             steps = max(2, self.total_epochs(steps_per_epoch) * steps_per_epoch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
-from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages, choice_costs
 from alframe.pool import Pool
 from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
@@ -68,7 +69,7 @@ class ActiveLearning:
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
         candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
         size = max(after - before for before, after in pairwise(counts))
-        return check_cost(parts, len(candidates), counts[-1], size)
+        return check_cost(parts, len(candidates), counts[-1], size, parts.strategy.needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all rounds; a resumed run passes the finished stages."""
@@ -112,8 +113,8 @@ class ActiveLearning:
         count: int,
         pool: Pool,
         selector: LazyFit | None,
-    ) -> tuple[float, float]:
-        """Picks rows until ``count`` are labeled, and returns the seconds to observe and select."""
+    ) -> Mapping[str, Any]:
+        """Picks rows until ``count`` are labeled, and returns what that took."""
         size = count - len(pool.labeled)
         if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
@@ -128,7 +129,7 @@ class ActiveLearning:
         labels = stages.answer(key, rows)
         pool.label(rows, labels, round_id)
         stages.record.add_selection(round_id, rows, query.get("scores"), labels)
-        return query.get("seconds_observe", 0.0), query.get("seconds_select", 0.0)
+        return choice_costs(query)
 
     def _models(
         self, stages: Stages, key: str, round_id: int, last: bool, pool: Pool

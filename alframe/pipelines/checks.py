@@ -39,6 +39,8 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         if "mc_probs" in missing:
             drops = f"a network with dropout ({key}.model.dropout=0.2)"
             remedy = f"choose {drops}, learner@{key}=ensemble or another strategy"
+        elif getattr(parts.selector, "module", None) is not None:
+            remedy = f"change strategy, or set {key}.module=null"
         raise UserError(
             f"strategy {name} needs {' and '.join(missing)}, which {type(parts.selector).__name__} "
             f"does not give; {remedy}"
@@ -70,7 +72,9 @@ def bytes_per_row(parts: Parts, need: Need) -> int:
         raise placed(mistake, selector_key(parts)) from mistake
 
 
-def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[str, float]:
+def check_cost(
+    parts: Parts, candidates: int, labeled: int, size: int, needs: Sequence[Need]
+) -> dict[str, float]:
     """Estimates what observing and selecting take at most.
 
     Args:
@@ -78,6 +82,7 @@ def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[s
         candidates: Rows that are looked at in the largest round.
         labeled: Rows that are labeled by then.
         size: Rows that are asked for in the largest round.
+        needs: What the selector is to see.
 
     Returns:
         ``observed_bytes``, ``select_bytes`` and, rough, ``select_seconds``.
@@ -91,9 +96,7 @@ def check_cost(parts: Parts, candidates: int, labeled: int, size: int) -> dict[s
         Scope.LABELED: labeled,
         Scope.POOL: candidates + labeled,
     }
-    observed = sum(
-        COPIES * rows[need.scope] * bytes_per_row(parts, need) for need in strategy.needs
-    )
+    observed = sum(COPIES * rows[need.scope] * bytes_per_row(parts, need) for need in needs)
     widths = (selector.width("embeddings"), selector.width("probs"))
     cost = estimate(strategy, Work(size, candidates, labeled, *widths))
     seconds = cost.operations / operations_per_second()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -11,10 +11,19 @@ from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
-from alframe.pipelines.selector import Selector
-from alframe.pipelines.stages import LabelsPendingError, LazyFit, Look, Outcome, Stages
+from alframe.pipelines.fidelity import check_fidelity, compare
+from alframe.pipelines.selector import Selector, recorded
+from alframe.pipelines.stages import (
+    NO_COSTS,
+    LabelsPendingError,
+    LazyFit,
+    Look,
+    Outcome,
+    Stages,
+    choice_costs,
+)
 from alframe.pool import Pool
-from alframe.protocols import PipelineName, View
+from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
 
 
@@ -33,12 +42,14 @@ class CoreSet:
         seed: Of the run, 0 or more.
         sizes: Rows to keep: shares of the pool (floats in (0, 1]) or numbers of rows.
         full: Whether the target is also trained on all rows, as the ceiling.
+        fidelity: Whether the strategy also selects from what that target sees, to compare.
     """
 
     parts: Parts
     seed: int
     sizes: Sequence[int | float]
     full: bool = True
+    fidelity: bool = False
     name: PipelineName = "core_set"
 
     def counts(self) -> list[int]:
@@ -67,6 +78,8 @@ class CoreSet:
             The estimates of `check_cost`.
         """
         check_strategy(self.parts, self.name)
+        if self.fidelity:
+            check_fidelity(self.parts, self.full)
         data = self.parts.data
         pool = Pool(data.num_rows, data.pool_rows)
         total = len(data.pool_rows)
@@ -76,7 +89,8 @@ class CoreSet:
         if self.parts.oracle.free:
             labels = self.parts.oracle.answer(data.pool_rows)[1]
             self.parts.task.check_labels(labels, "change data or its splits")
-        return check_cost(self.parts, len(candidates), labeled=0, size=max(self.counts()))
+        needs = recorded(self.parts, self.parts.selector, self.parts.strategy.needs)
+        return check_cost(self.parts, len(candidates), 0, max(self.counts()), needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all sizes; a resumed run passes the finished stages."""
@@ -90,26 +104,30 @@ class CoreSet:
         pool = Pool(data.num_rows, data.pool_rows)
         pool.disclose(data.pool_rows, stages.answer("all", data.pool_rows))
         everything = View(data.pool_rows, pool.labels(data.pool_rows))
-        selector = Selector(parts, stages, everything)
+        selector = Selector(parts, stages, everything, self.fidelity)
         look = cache(partial(stages.look, pool, selector.ready, 0))  # once for all sizes
         timings: dict[str, float] = {}
+        picks: list[Rows] = []
         for name, fit in selector.fits.items():
             row = self._evaluate(stages, name, fit, -1, everything)
             timings["proxy"] = timings.get("proxy", 0.0) + row["seconds_fit"]
         for index, size in enumerate(self.counts()):
-            row = self._one_size(stages, index, size, pool, look)
+            row, rows = self._one_size(stages, index, size, pool, look)
+            picks.append(rows)
             timings |= {f"{part}_{size}": row[f"seconds_{part}"] for part in ("observe", "select")}
             timings[f"target_{size}"] = row["seconds_fit"]
         selector.discard_short(stages)
         if self.full or selector.takes_full:
             row = self._evaluate(stages, "full_target", selector.full, -1, everything)
             timings["full"] = row["seconds_fit"]
+        if self.fidelity:
+            compare(stages, pool, look, selector.full, picks)
         speedups = self._speedups(timings, selector.takes_full)
         return Outcome("done", "all sizes trained", timings | speedups)
 
     def _one_size(
         self, stages: Stages, index: int, size: int, pool: Pool, look: Callable[[], Look]
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], Rows]:
         key = f"size_{index:03d}"
         query = stages.choose(key, size, pool, look, index)
         rows, weights = query["rows"], query.get("weights")
@@ -118,8 +136,8 @@ class CoreSet:
         chosen = None if weights is None else weights[order]
         view = View(rows[order], pool.labels(rows[order]), chosen)
         target = partial(stages.fit, f"{key}_target", self.parts.target, view, (), 0)
-        costs = (query["seconds_observe"], query["seconds_select"])
-        return self._evaluate(stages, f"{key}_target", target, index, view, costs)
+        row = self._evaluate(stages, f"{key}_target", target, index, view, choice_costs(query))
+        return row, rows
 
     def _evaluate(
         self,
@@ -128,7 +146,7 @@ class CoreSet:
         fit: LazyFit,
         round_id: int,
         view: View,
-        costs: tuple[float, float] = (0.0, 0.0),
+        costs: Mapping[str, Any] = NO_COSTS,
     ) -> dict[str, Any]:
         labeled = len(self.parts.data.pool_rows)
         place = {"round_id": round_id, "train_rows": len(view.rows)}

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
 from alframe.histories import Joined, MeanHistory, averaged
 from alframe.parts import Parts
 from alframe.pipelines.stages import LazyFit, Stages
-from alframe.protocols import Need, Observations, Rows, View
+from alframe.protocols import Learner, Need, Observations, Rows, Scope, View
+
+
+def recorded(parts: Parts, learner: Learner, needs: Sequence[Need]) -> tuple[Need, ...]:
+    """Returns what a fit that may serve a strategy records.
+
+    Where fits are shared among runs, all histories that cost little are recorded, whether the
+    strategy asks for them or not: then strategies have the same fit. Weights do not depend on it.
+    """
+    if parts.sharing is None or "dynamics" not in learner.records:
+        return tuple(needs)
+    whole = any(need.until_epoch is None for need in needs)
+    until = None if whole else max((need.until_epoch or 0 for need in needs), default=None)
+    return (*needs, Need("dynamics", Scope.POOL, fields=parts.task.histories, until_epoch=until))
 
 
 class Selector:
@@ -24,9 +37,17 @@ class Selector:
         fits: What is trained for the selection alone, by name, in its order.
         full: The target's fit on all rows, which records what is needed of it.
         takes_full: Whether the strategy listens to the full run.
+
+    Args:
+        parts: The composed parts.
+        stages: Of the run.
+        everything: All rows with their labels.
+        compared: Whether the full run also records what a proxy's strategy needs.
     """
 
-    def __init__(self, parts: Parts, stages: Stages, everything: View) -> None:
+    def __init__(
+        self, parts: Parts, stages: Stages, everything: View, compared: bool = False
+    ) -> None:
         needs = parts.strategy.needs
         short = tuple(need for need in needs if need.short)
         ordinary = tuple(need for need in needs if not need.short)
@@ -37,19 +58,22 @@ class Selector:
                 f"short_{i:02d}_proxy",
                 parts.selector,
                 everything,
-                [need for need in short if need.fits > i],
+                recorded(parts, parts.selector, [need for need in short if need.fits > i]),
                 i + 1,  # a random stream that neither the proxy nor another short fit has
             )
             for i in range(max((need.fits for need in short), default=0))
         }
         self._listens = len(ordinary) > 0
         self.takes_full = self._listens and parts.proxy is None
-        seen = ordinary if self.takes_full else ()
+        history = tuple(need for need in ordinary if need.what == "dynamics")
+        seen = ordinary if self.takes_full else history if compared else ()
+        seen = recorded(parts, parts.target, seen)
         self.full = cache(partial(stages.fit, "full_target", parts.target, everything, seen, 0))
         self._fit = self.full
         self.fits = self._short
         if self._listens and parts.proxy is not None:
-            self._fit = cache(partial(stages.fit, "proxy", parts.proxy, everything, ordinary, 0))
+            heard = recorded(parts, parts.proxy, ordinary)
+            self._fit = cache(partial(stages.fit, "proxy", parts.proxy, everything, heard, 0))
             self.fits = {"proxy": self._fit, **self._short}
 
     def ready(self) -> Selector:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,25 +10,55 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from alframe.meter import Meter
+from alframe.observations import passed_over
 from alframe.parts import Parts
+from alframe.pipelines.workspace import FitWorkspace, TrackerLike
 from alframe.pool import Pool
 from alframe.protocols import Array, Fitted, Learner, Need, Observations, Rows, State, View
-from alframe.record import Record
+from alframe.record import Record, is_cost
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
 from alframe.selection import check_query, scoped
+from alframe.sharing import MAKERS, Wanted, others
 
 log = logging.getLogger(__name__)
 
 LazyFit = Callable[[], Fitted]
 
+NO_COSTS: Mapping[str, Any] = {"seconds_observe": 0.0, "seconds_select": 0.0}
+"""Of a fit for which nothing was chosen."""
 
-class TrackerLike(Protocol):
-    """Mirrors curves; see `alframe.tracking.tracker.Tracker`."""
 
-    def log(self, key: str, values: Mapping[str, float], step: int) -> None:
-        """Sends values at a step."""
-        ...
+def rate(samples: float, seconds: float) -> float | None:
+    """Returns samples per second; None where there was nothing, or no time to measure."""
+    return samples / seconds if samples and seconds else None
+
+
+def choice_costs(query: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns of ``metrics.csv`` that say what a choice took.
+
+    Args:
+        query: What `Stages.choose` returned; of version 0.1.0 it holds the seconds alone.
+    """
+    costs: dict[str, Any] = {}
+    for part, counted in (("observe", "observed"), ("select", "candidates")):
+        seconds = query.get(f"seconds_{part}", 0.0)
+        costs[f"seconds_{part}"] = seconds
+        costs[f"samples_per_second_{part}"] = rate(query.get(counted, 0), seconds)
+        costs[f"peak_bytes_{part}"] = query.get(f"peak_bytes_{part}")
+    return costs
+
+
+def fit_costs(fitted: Fitted) -> dict[str, Any]:
+    """Returns the columns of ``metrics.csv`` that say what a fit took, as far as it knows."""
+    costs = getattr(fitted, "costs", {})
+    return {
+        "seconds_fit": fitted.seconds,
+        "samples_per_second_fit": rate(costs.get("samples", 0), fitted.seconds),
+        "peak_bytes_fit": costs.get("peak_bytes"),
+        "multiply_adds": costs.get("multiply_adds"),
+    }
 
 
 class LabelsPendingError(Exception):
@@ -61,25 +90,21 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Look:
-    """The candidates, what was seen of them, and the seconds that it took."""
+    """The candidates, what was seen of them, and what it took.
+
+    Attributes:
+        candidates: The rows to pick from.
+        seen: Of them, and of the labeled rows where those are needed.
+        seconds: Of observing.
+        observed: Rows that the model looked at.
+        peak_bytes: See `alframe.meter.Meter`.
+    """
 
     candidates: Rows
     seen: Observations
     seconds: float
-
-
-@dataclass(frozen=True)
-class FitWorkspace:
-    """See `alframe.protocols.Workspace`."""
-
-    folder: Path | None
-    name: str
-    tracker: TrackerLike
-
-    def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Sends an epoch's values under the fit's own prefix."""
-        prefixed = {f"fits/{self.name}/{key}": value for key, value in values.items()}
-        self.tracker.log(f"fits/{self.name}/{epoch}", prefixed, epoch)
+    observed: int = 0
+    peak_bytes: int | None = None
 
 
 class Stages:
@@ -93,23 +118,32 @@ class Stages:
         self.run = run
         self.record = record
         self.tracker = tracker
+        self._shared_from: dict[str, str] = {}
 
     def fit(
         self, name: str, learner: Learner, view: View, needs: Sequence[Need], round_id: int
     ) -> Fitted:
         """Trains, or returns what was trained before."""
         key = f"fits/{name}"
-        model = name.rsplit("_", 1)[-1]
+        stream = (self.seed, f"fit {name.rsplit('_', 1)[-1]}", round_id)
 
-        def train() -> State:
+        def train(scratch: Path) -> Fitted:
             log.info("%s: training on %d rows", name, len(view.rows))
-            workspace = FitWorkspace(self.run.scratch(key), name, self.tracker)
-            stream = rng(self.seed, f"fit {model}", round_id)
-            return learner.fit(view, stream, needs, workspace).state()
+            workspace = FitWorkspace(scratch, name, self.tracker)
+            return learner.fit(view, rng(*stream), needs, workspace)
 
-        state = self.run.once(f"{key}/fitted", train)
+        def obtain() -> State:
+            sharing, state = self.parts.sharing, None
+            if sharing is not None:
+                wanted = Wanted(name, self.parts.role(learner), view, stream, needs)
+                state = sharing.fit(wanted, self.run, train)
+            return train(self.run.scratch(key)).state() if state is None else state
+
+        state = self.run.once(f"{key}/fitted", obtain)
         self.run.clear_scratch(key)
         self.record.add_curve(name, state["curve"])
+        if (makers := state.pop(MAKERS, None)) is not None:
+            self._shared_from[name] = others(makers, self.run)
         return learner.restore(state)
 
     def discard_fit(self, name: str) -> None:
@@ -122,7 +156,7 @@ class Stages:
         models: Mapping[str, LazyFit],
         labeled: int,
         place: Mapping[str, Any],
-        costs: Mapping[str, tuple[float, float]],
+        costs: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
         """Evaluates models and records a row for each and each split.
 
@@ -131,14 +165,13 @@ class Stages:
             models: By the name of their fit, which ends with ``proxy`` or ``target``.
             labeled: Labels acquired so far.
             place: ``round_id`` and ``train_rows``.
-            costs: Seconds to observe and to select what a fit was trained on, by its name.
+            costs: What it took to choose what a fit was trained on, by its name: `choice_costs`.
         """
 
         def measure() -> State:
             return {"rows": [row for name, fit in models.items() for row in rows_of(name, fit())]}
 
         def rows_of(name: str, fitted: Fitted) -> list[dict[str, Any]]:
-            observe, select = costs.get(name, (0.0, 0.0))
             return [
                 {
                     "fit": name,
@@ -147,9 +180,9 @@ class Stages:
                     "model": name.rsplit("_", 1)[-1],
                     "split": split,
                     **fitted.evaluate(split),
-                    "seconds_fit": fitted.seconds,
-                    "seconds_observe": observe,
-                    "seconds_select": select,
+                    **fit_costs(fitted),
+                    **costs.get(name, NO_COSTS),
+                    **self._origin(name),
                 }
                 for split in self._splits()
             ]
@@ -167,9 +200,10 @@ class Stages:
         if selector is None or not requests:
             return Look(candidates, _Nothing(), 0.0)
         model = selector()
-        start = time.perf_counter()
-        seen = model.observe(requests)
-        return Look(candidates, seen, time.perf_counter() - start)
+        with Meter() as meter:
+            seen = model.observe(requests)
+        observed = len(passed_over(requests))
+        return Look(candidates, seen, meter.seconds, observed, meter.peak_bytes)
 
     def choose(
         self, key: str, size: int, pool: Pool, look: Callable[[], Look], round_id: int
@@ -177,23 +211,27 @@ class Stages:
         """Lets the strategy pick ``size`` of the candidates.
 
         Returns:
-            ``rows``, ``scores`` and ``weights`` (where given), ``seconds_observe``,
-            ``seconds_select``, and the number of ``candidates``.
+            ``rows``, ``scores`` and ``weights`` (where given), the numbers of ``candidates`` and of
+            ``observed`` rows, and ``seconds`` and ``peak_bytes`` of ``observe`` and ``select``.
         """
 
         def select() -> State:
             looked = look()
             stream = rng(self.seed, "select", round_id)
-            start = time.perf_counter()
-            query = self.parts.strategy.select(size, looked.candidates, pool, looked.seen, stream)
-            seconds = time.perf_counter() - start
+            with Meter() as meter:
+                query = self.parts.strategy.select(
+                    size, looked.candidates, pool, looked.seen, stream
+                )
             check_query(query, size, looked.candidates)
             optional = {"scores": query.scores, "weights": query.weights}
             return {
                 "rows": query.rows,
                 "candidates": len(looked.candidates),
                 "seconds_observe": looked.seconds,
-                "seconds_select": seconds,
+                "seconds_select": meter.seconds,
+                "observed": looked.observed,
+                "peak_bytes_observe": looked.peak_bytes,
+                "peak_bytes_select": meter.peak_bytes,
                 **{name: values for name, values in optional.items() if values is not None},
             }
 
@@ -218,6 +256,10 @@ class Stages:
         labels: Array = self.run.once(f"stages/{key}_labels", ask)["labels"]
         return labels
 
+    def _origin(self, name: str) -> dict[str, str]:
+        """Returns which other runs trained a fit (or none of them), where fits are shared."""
+        return {"shared_from": self._shared_from[name]} if name in self._shared_from else {}
+
     def _splits(self) -> list[Literal["validation", "test"]]:
         return ["validation", "test"] if len(self.parts.data.validation_rows) else ["test"]
 
@@ -227,7 +269,7 @@ class Stages:
             values = {
                 f"{row['model']}/{row['split']}_{name}": value
                 for name, value in row.items()
-                if name not in place and not name.startswith("seconds")
+                if name not in place and not is_cost(name)
             }
             self.tracker.log(f"{row['fit']}/{row['split']}", values, int(row["train_rows"]))
             if row["split"] == "test":

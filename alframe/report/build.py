@@ -10,7 +10,7 @@ from itertools import count
 import pandas as pd
 
 from alframe import __version__
-from alframe.report import curves, proxy_figures, tables, words
+from alframe.report import curves, proxy_figures, tables, words, work
 from alframe.report.groups import Group, by_device, make_groups
 from alframe.report.html import Section, page
 from alframe.report.ranking import ranking, ranking_picture
@@ -29,7 +29,20 @@ RANKING = (
 COSTS = (
     "Wall-clock needed to get the model, mean over seeds of one device: the selector's training "
     "(the proxy, or the target itself), observing and selecting, and the target's own training. "
-    "Speed-up is the full run's training time divided by the sum, for each seed, then averaged."
+    "Speed-up is the full run's training time divided by the sum, for each seed, then averaged. "
+    "Break-even is the largest share of the rows at which the sum is still no longer than the full "
+    "run, if the target's seconds are linear in its rows."
+)
+WORK = (
+    "Means over the seeds of one device; of active learning, of the last round. Rows a second are "
+    "training rows, counted again in each epoch, or rows that were looked at or selected from. "
+    "Multiply-adds are those of the model for one row, forward; one is two FLOPs."
+)
+FIDELITY = (
+    "The strategy also selected from what the target sees that was trained on all rows: the share "
+    "of the proxy's picks that are the target's too, beside what random picks would share, and the "
+    "rank correlation of the scores of all rows, where the strategy scores each row on its own. "
+    "Selection speed-up: training on all rows, observing and selecting, target by proxy."
 )
 
 
@@ -62,6 +75,8 @@ def build(runs: Sequence[Run], target: float | None = None) -> Report:
         "results": tables.results(measured),
         "ranking": ranks,
         "costs": tables.costs(measured),
+        "work": work.work(measured),
+        "fidelity": work.fidelity(measured),
         "runs": tables.run_list(groups),
     }
     if target is not None:
@@ -115,9 +130,14 @@ def _sections(
     if pictures:
         sections.append(Section("Figures", pictures=pictures))
     results = words.results_text(frames["results"])
+    if len(frames["fidelity"]):
+        table = words.fidelity_text(frames["fidelity"])
+        sections.append(Section("Proxy fidelity", FIDELITY, table=table))
+    parts = words.work_text(frames["work"])
     return [
         *sections,
         Section("Costs", COSTS, table=words.costs_text(frames["costs"])),
+        Section("What each part takes", WORK, table=parts, folded=len(parts.rows) > 12),
         Section("All budgets", table=results, folded=len(results.rows) > 12),
         Section("Runs", table=words.runs_text(frames["runs"])),
     ]
@@ -174,7 +194,11 @@ def _markdown(frames: dict[str, pd.DataFrame], target: float | None) -> str:
         parts += [f"# To reach {words.percent(target)}", table.markdown()]
     if len(frames["ranking"]) > 1:
         parts += ["# Ranking", RANKING, words.ranking_text(frames["ranking"]).markdown()]
+    if len(frames["fidelity"]):
+        table = words.fidelity_text(frames["fidelity"])
+        parts += ["# Proxy fidelity", FIDELITY, table.markdown()]
     parts += ["# Costs", COSTS, words.costs_text(frames["costs"]).markdown()]
+    parts += ["# What each part takes", WORK, words.work_text(frames["work"]).markdown()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

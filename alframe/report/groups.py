@@ -13,7 +13,7 @@ from alframe.report.points import COLUMNS, points_of
 from alframe.report.runs import Run
 from alframe.run_dir import is_harmless
 
-HARMLESS = ("name", "data.download", "pipeline.full", "pipeline.keep_models")
+HARMLESS = ("name", "data.download", "pipeline.full", "pipeline.fidelity", "pipeline.keep_models")
 """Besides what may change when a run is resumed: what no accuracy depends on."""
 HARMLESS_CHOICES = ("paths", "logger", "experiment", "debug", "hydra")
 """What these choose either shows in other keys, or changes nothing that is measured."""

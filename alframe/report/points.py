@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from alframe.report.runs import Run
@@ -9,7 +13,7 @@ from alframe.report.runs import Run
 FULL_FIT = "full_target"
 COLUMNS = (
     "fit", "full", "labeled", "train_rows", "accuracy",
-    "selector_seconds", "choose_seconds", "target_seconds", "seconds", "speed_up",
+    "selector_seconds", "choose_seconds", "target_seconds", "seconds", "speed_up", "break_even",
 )  # fmt: skip
 
 
@@ -19,7 +23,8 @@ def points_of(run: Run) -> pd.DataFrame:
     Columns: ``fit``; ``full`` (trained on everything: the ceiling of a core-set run); ``labeled``;
     ``train_rows``; ``accuracy`` on the test split; ``selector_seconds``, ``choose_seconds``
     (observe and select) and ``target_seconds``, whose sum is ``seconds``, the wall-clock that is
-    needed to get this model; ``speed_up`` = seconds of the full run / seconds (NaN without one).
+    needed to get this model; ``speed_up`` = seconds of the full run / seconds (NaN without one);
+    ``break_even``, see `break_even`.
     """
     tests = run.metrics[(run.metrics["model"] == "target") & (run.metrics["split"] == "test")]
     tests = tests.dropna(subset=["accuracy", "labeled", "train_rows"]).drop_duplicates(
@@ -68,11 +73,37 @@ def _core_set(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[dict[st
             row = _row(test, False, _total(selector["seconds_fit"]), _choosing(own))
         if len(full) and float(str(row["seconds"])) > 0:
             row["speed_up"] = _total(full["seconds_fit"]) / float(str(row["seconds"]))
+            row["break_even"] = break_even(row, full.iloc[0])
         rows.append(row)
     return rows
 
 
-def _row(test: pd.Series, full: bool, selector: float, choosing: float) -> dict[str, object]:
+def break_even(size: Mapping[str, Any], full: pd.Series) -> float:
+    """Returns the largest share of the rows whose selection costs no more than it saves.
+
+    Up to this share selector, choosing and target together are as fast as the full run. The
+    target's seconds are taken to be linear in its rows, through the two fits that were measured:
+    ``t0`` on the share ``s0`` and ``T`` on all. Then each share that is left out saves ``(T - t0) /
+    (1 - s0)`` seconds a unit, and what is spent before the target starts is won back at the share
+
+        1 - (selector + choosing) (1 - s0) / (T - t0)
+
+    0 where no share is small enough; NaN where fewer rows took no less time, or nothing was left
+    out.
+
+    Args:
+        size: A row of `points_of`.
+        full: The row of ``metrics.csv`` of the full run.
+    """
+    left_out = 1 - size["train_rows"] / full["train_rows"]
+    saved = full["seconds_fit"] - size["target_seconds"]
+    if not (left_out > 0 and saved > 0):
+        return math.nan
+    spent = size["selector_seconds"] + size["choose_seconds"]
+    return max(1 - float(spent * left_out / saved), 0.0)  # NaN stays NaN in this order
+
+
+def _row(test: pd.Series, full: bool, selector: float, choosing: float) -> dict[str, Any]:
     target = float(test["seconds_fit"])
     return {
         "fit": test["fit"],
@@ -84,7 +115,8 @@ def _row(test: pd.Series, full: bool, selector: float, choosing: float) -> dict[
         "choose_seconds": choosing,
         "target_seconds": target,
         "seconds": selector + choosing + target,
-        "speed_up": float("nan"),
+        "speed_up": math.nan,
+        "break_even": math.nan,
     }
 
 

@@ -20,6 +20,15 @@ NUMBER_COLUMNS = (
     "round_id", "labeled", "train_rows", "accuracy",
     "seconds_fit", "seconds_observe", "seconds_select",
 )  # fmt: skip
+LATER_COLUMNS = (
+    "samples_per_second_fit", "samples_per_second_observe", "samples_per_second_select",
+    "peak_bytes_fit", "peak_bytes_observe", "peak_bytes_select", "multiply_adds",
+)  # fmt: skip
+"""What version 0.1.0 did not measure: such runs have NaN there."""
+FIDELITY_COLUMNS = (
+    "train_rows", "candidates", "overlap", "chance", "spearman", "kendall",
+    "seconds_observe", "seconds_select",
+)  # fmt: skip
 CURVE_COLUMNS = ("epoch", "seconds", "split", "error")
 MOST_VALUES = 20_000
 """A config with more values is refused: YAML aliases can unfold to billions of them."""
@@ -98,6 +107,17 @@ class Run:
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
         return _read_table(path, ("split",), ("epoch", "seconds", "error"))
 
+    def fidelity(self) -> pd.DataFrame:
+        """Returns how far the proxy's picks agree with the target's, a row for each size; or none.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        path = self.path / "fidelity.csv"
+        if not path.is_file():
+            return pd.DataFrame(columns=list(FIDELITY_COLUMNS))
+        return _read_table(path, (), FIDELITY_COLUMNS)
+
 
 def find(paths: Sequence[Path]) -> list[Path]:
     """Returns the run directories at or below ``paths``, each one once.
@@ -137,8 +157,10 @@ def load(path: Path) -> Run:
         )
     metrics = path / "metrics.csv"
     if metrics.is_file():
-        return Run(path, settings, status, _read_table(metrics, TEXT_COLUMNS, NUMBER_COLUMNS))
-    return Run(path, settings, status, pd.DataFrame(columns=[*TEXT_COLUMNS, *NUMBER_COLUMNS]))
+        table = _read_table(metrics, TEXT_COLUMNS, NUMBER_COLUMNS, LATER_COLUMNS)
+    else:
+        table = pd.DataFrame(columns=[*TEXT_COLUMNS, *NUMBER_COLUMNS, *LATER_COLUMNS])
+    return Run(path, settings, status, table)
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -183,7 +205,9 @@ def _leaves(node: object, prefix: str) -> Iterator[tuple[str, object]]:
         yield prefix, node
 
 
-def _read_table(path: Path, text: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+def _read_table(
+    path: Path, text: Sequence[str], numbers: Sequence[str], later: Sequence[str] = ()
+) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(text, str), encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -194,7 +218,8 @@ def _read_table(path: Path, text: Sequence[str], numbers: Sequence[str]) -> pd.D
             f"{path}: expected columns {', '.join((*text, *numbers))}, got none named "
             + ", ".join(missing)
         )
-    for name in numbers:
+    table = table.reindex(columns=[*table, *(name for name in later if name not in table)])
+    for name in (*numbers, *later):
         try:
             table[name] = pd.to_numeric(table[name])
         except (ValueError, TypeError) as error:

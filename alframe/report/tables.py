@@ -16,6 +16,7 @@ RESULTS = (
     "seconds", "speed_up",
 )  # fmt: skip
 PARTS = ("selector_seconds", "choose_seconds", "target_seconds", "seconds")
+SPEED_UP = ("speed_up", "low", "high")
 
 
 def results(groups: Sequence[Group]) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
     """Returns where the seconds went: for the last labels of a group, or for each core-set size.
 
     One row for each device: seconds are never averaged over different devices. ``low`` and
-    ``high`` are the interval of the speed-up.
+    ``high`` are the interval of the speed-up, ``break_even`` is the mean of `points.break_even`.
     """
     rows = []
     for part in (part for group in groups for part in by_device(group)):
@@ -82,10 +83,11 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
                         "speed_up": speed_up.mean,
                         "low": speed_up.low,
                         "high": speed_up.high,
+                        "break_even": mean_interval(here["break_even"].to_numpy(float)).mean,
                         "seeds": len(here),
                     }
                 )
-    columns = ("group", "device", "train_rows", *PARTS, "speed_up", "low", "high", "seeds")
+    columns = ("group", "device", "train_rows", *PARTS, *SPEED_UP, "break_even", "seeds")
     return pd.DataFrame(rows, columns=list(columns))
 
 

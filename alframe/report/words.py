@@ -36,11 +36,26 @@ def count(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:,.1f}".removesuffix(".0")
 
 
+def whole(value: float) -> str:
+    """Returns a number without its fraction."""
+    return DASH if math.isnan(value) else f"{value:,.0f}"
+
+
 def seconds(value: float) -> str:
     """Returns seconds with three figures."""
     if math.isnan(value):
         return DASH
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def share(value: float) -> str:
+    """Returns a share of the rows as percent."""
+    return DASH if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def number(value: float) -> str:
+    """Returns a number with three decimals."""
+    return DASH if math.isnan(value) else f"{value:.3f}"
 
 
 def times(value: float) -> str:
@@ -107,9 +122,44 @@ def costs_text(table: pd.DataFrame) -> TextTable:
         "In all, s": [seconds(v) for v in table["seconds"]],
         "Speed-up": [times(v) for v in table["speed_up"]],
         "95 % interval": _intervals(table, times),
+        "Break-even": [share(v) for v in table["break_even"]],
         "Seeds": [str(v) for v in table["seeds"]],
     }
     return _text(cells, words=("Group", "Device"))
+
+
+def work_text(table: pd.DataFrame) -> TextTable:
+    """Returns `work.work` as text; columns that nothing measured are left out."""
+    cells = {
+        "Group": list(table["group"]),
+        "Device": list(table["device"]),
+        "Part": list(table["part"]),
+        "Training rows": [count(v) for v in table["train_rows"]],
+        "Seconds": [seconds(v) for v in table["seconds"]],
+        "Rows a second": [whole(v) for v in table["samples_per_second"]],
+    }
+    if table["peak_bytes"].notna().any():
+        cells["Peak device memory, MB"] = [whole(v / 1e6) for v in table["peak_bytes"]]
+    if table["multiply_adds"].notna().any():
+        cells["Multiply-adds a row, M"] = [seconds(v / 1e6) for v in table["multiply_adds"]]
+    cells["Seeds"] = [str(v) for v in table["seeds"]]
+    return _text(cells, words=("Group", "Device", "Part"))
+
+
+def fidelity_text(table: pd.DataFrame) -> TextTable:
+    """Returns `work.fidelity` as text."""
+    cells = {
+        "Group": list(table["group"]),
+        "Training rows": [count(v) for v in table["train_rows"]],
+        "Picks in common": [percent(v) for v in table["overlap"]],
+        "95 % interval": _intervals(table, percent),
+        "By chance": [percent(v) for v in table["chance"]],
+        "Spearman": [number(v) for v in table["spearman"]],
+        "Kendall": [number(v) for v in table["kendall"]],
+        "Selection speed-up": [times(v) for v in table["selection_speed_up"]],
+        "Seeds": [str(v) for v in table["seeds"]],
+    }
+    return _text(cells, words=("Group",))
 
 
 def reached_text(table: pd.DataFrame) -> TextTable:

@@ -28,7 +28,9 @@ class Meter:
     """
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self._confusion = MulticlassConfusionMatrix(num_classes).to(device)
+        # Looking for strange labels would make the host wait for every batch.
+        checks = device.type == "cpu"
+        self._confusion = MulticlassConfusionMatrix(num_classes, validate_args=checks).to(device)
         self._loss = MeanMetric().to(device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -57,6 +59,8 @@ class Classification:
         initial: How the first labeled rows are drawn: ``random``, or ``balanced`` (the same number
             for each class; an experimenter's starting condition that looks at hidden labels).
     """
+
+    histories = tuple(field for field in DYNAMICS if field not in OF_EMBEDDING)
 
     def __init__(self, data: Dataset, initial: Literal["random", "balanced"] = "random") -> None:
         if initial not in ("random", "balanced"):
@@ -127,10 +131,11 @@ class Classification:
         if fields == ("correct",):  # the cheap and common case needs no softmax
             return (logits.argmax(-1) == labels).float().unsqueeze(-1)
         probs = self.probs(logits)
-        own = labels.unsqueeze(-1)
-        probability = probs.gather(-1, own).squeeze(-1)
-        other = probs.scatter(-1, own, -1.0).amax(-1)
-        error = probs.scatter_add(-1, own, torch.full_like(own, -1.0, dtype=probs.dtype))
+        # Scattering deterministically would make the host wait for a GPU in every step.
+        own = labels.unsqueeze(-1) == torch.arange(probs.shape[-1], device=probs.device)
+        probability = probs.masked_fill(~own, 0.0).sum(-1)
+        other = probs.masked_fill(own, -1.0).amax(-1)
+        error = probs - own.to(probs.dtype)
         values = {
             "probability": probability,
             "margin": probability - other,

@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,16 @@ import pytest
 import yaml
 
 from alframe.errors import UserError
-from alframe.run_dir import RunDir, changed_keys, flatten, is_harmless, new_run_dir, read_config
+from alframe.run_dir import (
+    HeldError,
+    RunDir,
+    changed_keys,
+    flatten,
+    is_harmless,
+    new_run_dir,
+    read_config,
+    take_lock,
+)
 
 CONFIG = {
     "seed": 0,
@@ -204,6 +215,39 @@ def test_all_changed_keys_are_listed():
 def test_harmless_keys_may_change(tmp_path, change):
     opened(tmp_path / "run").close()
     opened(tmp_path / "run", {**CONFIG, **change}).close()
+
+
+def test_a_forked_process_holds_no_lock_of_its_parent(tmp_path):
+    """A loader's worker lives some seconds longer than a parent that is killed."""
+    lock = take_lock(tmp_path)
+    child = get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    try:
+        with pytest.raises(HeldError, match=f"process {os.getpid()} "):
+            take_lock(tmp_path)
+        lock.close()
+        take_lock(tmp_path).close()
+        assert child.is_alive()
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_how_batches_are_made_may_change(tmp_path):
+    opened(tmp_path / "run", {**CONFIG, "data": {"loader": "auto", "workers": None}}).close()
+    other = {"loader": "workers", "workers": 3, "device_share": 0.1}
+    opened(tmp_path / "run", {**CONFIG, "data": other}).close()
+
+
+@pytest.mark.parametrize("learner", ["target", "proxy"])
+def test_keys_that_came_later_may_be_absent_where_they_say_nothing_new(learner):
+    before = {learner: {"recipe": {"crop": 4}}}
+    assert changed_keys(before, {learner: {"recipe": {"crop": 4, "cutout": 0, "mixup": 0.0}}}) == []
+    said = changed_keys(before, {learner: {"recipe": {"crop": 4, "cutout": 8, "mixup": 0.0}}})
+    assert said == [f"{learner}.recipe.cutout: (absent) -> 8"]
+    with_it = {learner: {"recipe": {"cutout": 8}}}
+    said = changed_keys(with_it, {learner: {"recipe": {"cutout": 0}}})
+    assert said == [f"{learner}.recipe.cutout: 8 -> 0"]
 
 
 @pytest.mark.parametrize("key", ["data.rooted", "pathsx", "run_dir_2", "data", "loggers.csv"])

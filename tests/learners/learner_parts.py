@@ -58,11 +58,11 @@ class Dropout(nn.Module):
 MODELS = {"cnn": partial(SmallCNN, width=2), "dropout": Dropout, "mlp": partial(MLP, hidden=[5])}
 
 
-def learner(model="cnn", data=None, precision="32-true", **recipe):
-    """A Lightning learner on the CPU that saves a checkpoint after every epoch."""
+def learner(model="cnn", data=None, precision="32-true", hardware=None, **recipe):
+    """A Lightning learner on the CPU that saves a checkpoint after every step."""
     data = images() if data is None else data
     defaults = {"epochs": 3, "learning_rate": 0.05, "batch_size": 16, "checkpoint_seconds": 0}
-    hardware = Hardware("cpu", precision)
+    hardware = Hardware("cpu", precision, **(hardware or {}))
     how = Recipe(**{**defaults, **recipe})
     return LightningLearner(data, Classification(data), MODELS[model], how, hardware)
 

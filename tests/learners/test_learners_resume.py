@@ -9,7 +9,9 @@ import pytest
 import torch
 from learner_parts import FIELDS, Desk, assert_same_weights, fit, learner, undated, weights
 
-from alframe.learners.keeper import CHECKPOINT
+from alframe.data.device import DeviceLoader
+from alframe.errors import UserError
+from alframe.learners.keeper import CHECKPOINT, Keeper
 from alframe.learners.module import FitModule
 from alframe.protocols import Need
 
@@ -76,33 +78,127 @@ def test_stopped_twice_at_the_end_of_an_epoch(tmp_path, case):
     assert_same_fit(resumed, expected, learner().data.pool_rows)
 
 
-def test_stopped_before_the_first_checkpoint(tmp_path):
+class Cut:
+    """Stops a fit in front of an optimizer step, as a kill would; counts the steps."""
+
+    def __init__(self, monkeypatch, at=None):
+        self.at = at
+        self.steps = 0
+        plain = FitModule.train_on
+
+        def cut(module, batch):
+            if self.steps == self.at:
+                raise InterruptedError
+            self.steps += 1
+            plain(module, batch)
+
+        monkeypatch.setattr(FitModule, "train_on", cut)
+
+    def fit(self, how, needs, desk, at):
+        """Fits until ``at`` steps are done, or to the end; returns what was fitted, or None."""
+        self.at, self.steps = at, 0
+        try:
+            return fit(how, needs, desk)
+        except InterruptedError:
+            return None
+
+
+@pytest.fixture
+def cut(monkeypatch):
+    return Cut(monkeypatch)
+
+
+def test_stopped_before_the_first_checkpoint(tmp_path, cut):
     expected = fit(learner("dropout"), (CORRECT,))
-    stopped(learner("dropout"), (CORRECT,), tmp_path, 1)
+    assert cut.fit(learner("dropout"), (CORRECT,), Desk(tmp_path), at=0) is None
     assert not (tmp_path / CHECKPOINT).exists()
-    resumed = fit(learner("dropout"), (CORRECT,), Desk(tmp_path))
+    resumed = cut.fit(learner("dropout"), (CORRECT,), Desk(tmp_path), at=None)
     assert_same_fit(resumed, expected, learner().data.pool_rows)
 
 
-def test_stopped_within_an_epoch(tmp_path, monkeypatch):
-    how = learner("dropout", epochs=4, learning_rate=0.02)
-    expected = fit(how, (CORRECT,))
-    plain = FitModule.training_step
-    steps = []
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("steps", [2, 4])
+def test_stopped_again_and_again_within_epochs_of_three_steps(tmp_path, cut, case, steps):
+    model, recipe, needs = CASES[case]
+    undisturbed = Desk()
+    expected = fit(learner(model, **recipe), needs, undisturbed)
+    logged, parts, resumed = {}, 0, None
+    while resumed is None:
+        desk = Desk(tmp_path)
+        resumed = cut.fit(learner(model, **recipe), needs, desk, steps)
+        logged |= desk.logged
+        parts += 1
+    # A part repeats none of its steps but the last one of an epoch, if it ended right there.
+    assert 15 / steps < parts <= 15 / (steps - 1) + 1
+    assert logged == undisturbed.logged
+    assert_same_fit(resumed, expected, learner().data.pool_rows)
 
-    def interrupted(module, batch, batch_idx):
-        steps.append(batch_idx)
-        if len(steps) == 8:  # of 3 an epoch: within the third
-            raise InterruptedError
-        return plain(module, batch, batch_idx)
 
-    monkeypatch.setattr(FitModule, "training_step", interrupted)
-    with pytest.raises(InterruptedError):
-        fit(how, (CORRECT,), Desk(tmp_path))
-    desk = Desk(tmp_path)
-    resumed = fit(how, (CORRECT,), desk)
-    assert list(desk.logged) == [3, 4]
-    assert_same_fit(resumed, expected, how.data.pool_rows)
+@pytest.mark.parametrize("case", ["batch norm", "dynamics", "dropout", "one cycle"])
+def test_steps_after_the_last_checkpoint_are_done_again(tmp_path, cut, monkeypatch, case):
+    model, recipe, needs = CASES[case]
+    expected = fit(learner(model, **recipe), needs)
+    saves = iter([False, True, *[False] * 20])  # after the second step and no other
+    monkeypatch.setattr(Keeper, "_is_time_to_save", lambda _: next(saves))
+    assert cut.fit(learner(model, **recipe), needs, Desk(tmp_path), at=8) is None
+    monkeypatch.setattr(Keeper, "_is_time_to_save", lambda _: False)
+    resumed = cut.fit(learner(model, **recipe), needs, Desk(tmp_path), at=None)
+    assert cut.steps == 15 - 2
+    assert_same_fit(resumed, expected, learner().data.pool_rows)
+
+
+@pytest.mark.parametrize("calls", [2, 3, 7])
+def test_several_steps_to_a_call_change_nothing(tmp_path, cut, calls):
+    model, recipe, needs = CASES["dynamics"]
+    desks = Desk(), Desk()
+    expected = fit(learner(model, **recipe), needs, desks[0])
+    several = {"steps_per_call": calls}
+    together = fit(learner(model, hardware=several, **recipe), needs, desks[1])
+    assert desks[0].logged == desks[1].logged
+    assert_same_fit(together, expected, learner().data.pool_rows)
+    assert cut.fit(learner(model, hardware=several, **recipe), needs, Desk(tmp_path), 8) is None
+    resumed = cut.fit(learner(model, hardware=several, **recipe), needs, Desk(tmp_path), None)
+    assert cut.steps == {2: 7, 3: 9, 7: 9}[calls]
+    assert_same_fit(resumed, expected, learner().data.pool_rows)
+
+
+def test_a_fit_that_began_with_other_calls_is_refused(tmp_path, cut):
+    assert cut.fit(learner("mlp"), (), Desk(tmp_path), at=2) is None
+    other = learner("mlp", hardware={"steps_per_call": 2})
+    with pytest.raises(UserError, match=r"trainer\.steps_per_call=2: expected 1"):
+        fit(other, (), Desk(tmp_path))
+
+
+def test_a_loader_that_draws_as_it_starts_disturbs_no_dropout(tmp_path, cut, monkeypatch):
+    expected = fit(learner("dropout"))
+    plain = DeviceLoader.__iter__
+
+    def draws(loader):
+        torch.rand(1)
+        yield from plain(loader)
+
+    monkeypatch.setattr(DeviceLoader, "__iter__", draws)
+    assert_same_fit(fit(learner("dropout")), expected, ())
+    assert cut.fit(learner("dropout"), (), Desk(tmp_path), at=5) is None
+    resumed = cut.fit(learner("dropout"), (), Desk(tmp_path), at=None)
+    assert_same_fit(resumed, expected, ())
+
+
+def test_a_checkpoint_of_version_0_1_0_is_gone_on_with(tmp_path, cut, monkeypatch):
+    """It was made at the end of an epoch, and knew nothing of steps within one."""
+    expected = fit(learner("dropout"), (CORRECT,))
+    saves = iter([False, False, True] * 3)  # two steps within an epoch, and its end
+    monkeypatch.setattr(Keeper, "_is_time_to_save", lambda _: next(saves))
+    assert cut.fit(learner("dropout"), (CORRECT,), Desk(tmp_path), at=7) is None
+    path = tmp_path / CHECKPOINT
+    old = torch.load(path, weights_only=True)
+    for name in ("compile_seconds", "loss_sum", "losses", "random"):
+        del old["callbacks"]["Keeper"][name]
+    del old["recorder"]["current"], old["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    torch.save(old, path)
+    resumed = cut.fit(learner("dropout"), (CORRECT,), Desk(tmp_path), at=None)
+    assert cut.steps == 3
+    assert_same_fit(resumed, expected, learner().data.pool_rows)
 
 
 def test_seconds_are_counted_over_all_parts(tmp_path):

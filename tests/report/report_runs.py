@@ -14,6 +14,10 @@ COLUMNS = (
     "fit", "round_id", "labeled", "train_rows", "model", "split", "accuracy", "loss",
     "seconds_fit", "seconds_observe", "seconds_select",
 )  # fmt: skip
+FIDELITY = (
+    "round_id", "train_rows", "candidates", "seconds_observe", "spearman", "kendall", "overlap",
+    "chance", "seconds_select",
+)  # fmt: skip
 
 
 def write_run(
@@ -61,7 +65,8 @@ def write_run(
     }
     (path / "status.json").write_text(json.dumps(said))
     if rows:
-        _write_csv(path / "metrics.csv", COLUMNS, [dict(row) for row in rows])
+        columns = dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)])
+        _write_csv(path / "metrics.csv", list(columns), [dict(row) for row in rows])
     for fit, curve in (curves or {}).items():
         names = ("epoch", "seconds", "split", "error")
         _write_csv(
@@ -143,6 +148,11 @@ def core_set_rows(
             for split in ("validation", "test")
         ]
     return rows
+
+
+def write_fidelity(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a run's ``fidelity.csv``."""
+    _write_csv(path / "fidelity.csv", FIDELITY, rows)
 
 
 def curve(

@@ -1,0 +1,53 @@
+"""Lightning's trainer, and how it is run."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytorch_lightning as pl
+
+from alframe.learners.calls import Calls
+from alframe.learners.hardware import Hardware
+from alframe.learners.keeper import Keeper, checkpoint_in
+from alframe.progress import bar
+
+
+def train(
+    module: pl.LightningModule,
+    calls: Calls,
+    keeper: Keeper,
+    trainer: pl.Trainer,
+) -> None:
+    """Trains a module to its end, from where the keeper's checkpoint has it.
+
+    Raises:
+        KeyboardInterrupt: For Ctrl-C.
+    """
+    checkpoint = checkpoint_in(keeper.folder)
+    try:
+        with bar("training", (trainer.max_epochs or 0) * len(calls)) as keeper.advance:
+            trainer.fit(module, calls, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        module.trainer = None  # which holds on to the loader
+
+
+def make_trainer(hardware: Hardware, epochs: int, keeper: Keeper) -> pl.Trainer:
+    """Returns a trainer that only trains: the keeper saves, nothing is logged or printed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pl.Trainer(
+            accelerator="gpu" if hardware.device.type == "cuda" else "cpu",
+            devices=1,
+            precision=hardware.lightning_precision,  # type: ignore[arg-type]
+            deterministic=hardware.deterministic,
+            max_epochs=epochs,
+            callbacks=[keeper],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )

@@ -1,0 +1,36 @@
+"""The benchmark of training runs, on a few steps; its times are not looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import environment
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ALFRAME_DATA_DIR" not in os.environ, reason="needs CIFAR-10")
+def test_the_small_benchmark_runs_and_keeps_nothing():
+    kept = ROOT / "results" / "bench_training.json"
+    before = kept.read_bytes() if kept.is_file() else None
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bench_training.py", "--small"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert {row[0].removeprefix("| ") for row in rows} >= {
+        "batches of 128",
+        "ResNet-20, step of 128",
+    }
+    assert {"bare loop", "alframe"} <= {row[1] for row in rows}
+    assert all(float(row[2]) > 0 for row in rows)
+    assert (kept.read_bytes() if kept.is_file() else None) == before
