@@ -83,6 +83,15 @@ def submodlib_facility_location(points, size):
     return np.array([row for row, _ in picked])
 
 
+def coverage(points, rows, metric):
+    """Returns how well rows cover the points, in float64: what facility location raises."""
+    distances = cdist(points.astype(np.float64), points[rows].astype(np.float64), metric)
+    # Minus the distances: the constant of a similarity would hide a difference.
+    return (
+        np.maximum(1 - distances, 0).max(1).sum() if metric == "cosine" else -distances.min(1).sum()
+    )
+
+
 def gemv_badge(probs, embeddings, size, rng):
     """BADGE on materialized gradient embeddings: k-means++ with a product for each pick.
 

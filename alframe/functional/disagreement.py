@@ -83,7 +83,7 @@ def variation_ratio(probs_nkc: ArrayT) -> ArrayT:
 
 
 def _bald(chunk: Chunk) -> Tensor:
-    mean_entropy = -chunk.p_log_p().sum(dim=2).mean(dim=1)
+    mean_entropy = -chunk.sums_of_p_log_p().mean(dim=1)
     entropy_of_mean = -p_log_p(chunk.values.mean(dim=1)).sum(dim=1)
     return (entropy_of_mean - mean_entropy).clamp_min_(0)
 

@@ -31,7 +31,8 @@ def least_confidence(probs: ArrayT) -> ArrayT:
 
     **Source:** Settles 2009, section 3.1; Lewis & Gale 1994, arXiv:cmp-lg/9407020.
     """
-    return score_rows(probs, lambda chunk: 1 - chunk.largest, 1)
+    # One subtraction at the end, not one for each chunk: calls between threads are slow.
+    return 1 - score_rows(probs, lambda chunk: chunk.largest(), 1)
 
 
 def margin(probs: ArrayT) -> ArrayT:
@@ -74,8 +75,8 @@ def _margin(chunk: Chunk) -> Tensor:
     # classes, one thread).
     others = chunk.spare.copy_(chunk.values)
     others.scatter_(1, likeliest(chunk.values).unsqueeze(1), -1.0)
-    return others.amax(dim=1) - chunk.largest
+    return others.amax(dim=1) - chunk.largest()
 
 
 def _entropy(chunk: Chunk) -> Tensor:
-    return -chunk.p_log_p().sum(dim=1)
+    return -chunk.sums_of_p_log_p()
