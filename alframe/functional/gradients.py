@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alframe.functional.arrays import ArrayT, as_tensor, like, refuse_rows
 
-_CHUNK = 2**18  # values in one float64 temporary: 2 MB
+_CHUNK = 2**17  # values in one float64 temporary: 1 MB
 # Below this share of the squared norms, a squared distance is computed from direct differences.
 _CLOSE = 2.0**-20
 _ABOVE_ONE = 2**-6  # averages of rounded probabilities may pass 1: see uncertainty.py
