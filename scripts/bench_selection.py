@@ -280,14 +280,19 @@ def show(name, rows):
         )
 
 
+def three_digits(number):
+    """Returns a ratio in words, never as a power of ten."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def compact(kept):
     """Returns the kept cases as the README's table: one row each, peers as ratios."""
     lines = ["| case | seconds | extra memory | times as long: |", "|---|---|---|---|"]
     for name, case in kept.items():
         ours, *others = case["rows"]
         ratios = ", ".join(
-            f"{row['by']} {'~' * bool(row.get('extended'))}{times(row, case['rows']):.3g} x"
-            + f" (of {row['against']})" * ("against" in row)
+            f"{row['by']} {'~' * bool(row.get('extended'))}{three_digits(times(row, case['rows']))} x"
+            + (f" (of {row['against']})" if "against" in row else "")
             for row in others
         )
         lines.append(
