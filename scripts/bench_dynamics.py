@@ -39,6 +39,7 @@ CASES = {
 NEEDS = {
     "none": [],
     "forgetting (correct)": [Need("dynamics", fields=("correct",))],
+    "EL2N (error_norm)": [Need("dynamics", fields=("error_norm",))],
     "all four fields": [
         Need("dynamics", fields=("correct", "error_norm", "margin", "probability"))
     ],
