@@ -291,7 +291,8 @@ def compact(kept):
     for name, case in kept.items():
         ours, *others = case["rows"]
         ratios = ", ".join(
-            f"{row['by']} {'~' * bool(row.get('extended'))}{three_digits(times(row, case['rows']))} x"
+            f"{row['by']} {'~' * bool(row.get('extended'))}"
+            f"{three_digits(times(row, case['rows']))} x"
             + (f" (of {row['against']})" if "against" in row else "")
             for row in others
         )
