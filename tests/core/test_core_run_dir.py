@@ -220,9 +220,17 @@ def test_harmless_keys_may_change(tmp_path, change):
 def test_a_forked_process_holds_no_lock_of_its_parent(tmp_path):
     """A loader's worker lives some seconds longer than a parent that is killed."""
     lock = take_lock(tmp_path)
-    child = get_context("fork").Process(target=time.sleep, args=(60,))
+    context = get_context("fork")
+    started = context.Event()
+
+    def live():
+        started.set()
+        time.sleep(60)
+
+    child = context.Process(target=live)
     child.start()
     try:
+        assert started.wait(60)  # on a busy machine a child begins late to close what it inherits
         with pytest.raises(HeldError, match=f"process {os.getpid()} "):
             take_lock(tmp_path)
         lock.close()
