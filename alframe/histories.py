@@ -43,7 +43,7 @@ class MeanHistory:
     @property
     def table(self) -> Table:
         """The mean so far, [epochs, rows, fields]."""
-        return Table(self._rows, self._mean, "dynamics", self._need.fields)
+        return Table(self._rows, self._mean, "selector's dynamics", self._need.fields)
 
 
 def averaged(means: Mapping[Need, MeanHistory]) -> TableObservations:

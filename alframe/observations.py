@@ -12,8 +12,8 @@ from torch import Tensor
 from alframe.errors import UserError
 from alframe.protocols import Array, Need, Rows, Scope
 
-CHECKED = 2**16
-"""Rows whose values are checked at a time."""
+CHECKED = 2**20
+"""Values that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Table:
     Attributes:
         rows: Ascending.
         values: [n, ...], or [epochs, n, fields] for dynamics.
-        what: In words, for errors.
+        what: In words, and whose they are, for errors.
         fields: Names of the last axis of dynamics; empty for anything else.
         remedy: What to do about values that are not finite, for errors.
 
@@ -42,7 +42,7 @@ class Table:
         bad = self.rows[~finite_marks(per_row)]
         if len(bad):
             raise UserError(
-                f"the selector's {self.what} hold NaN or infinity in {len(bad)} rows, first in "
+                f"the {self.what} hold NaN or infinity in {len(bad)} rows, first in "
                 f"{', '.join(map(str, bad[:5]))}: expected finite numbers; {self.remedy}"
             )
 
@@ -64,9 +64,8 @@ class Table:
 
 def finite_marks(values: Tensor) -> Array:
     """Tells of which rows all values are finite; chunked: the values may be most of the memory."""
-    marks = [
-        torch.isfinite(part).flatten(1).all(1) for part in torch.split(values[:, None], CHECKED)
-    ]
+    step = max(1, CHECKED // max(1, values[:1].numel()))
+    marks = [torch.isfinite(part).flatten(1).all(1) for part in torch.split(values[:, None], step)]
     finite: Array = torch.cat(marks).cpu().numpy()
     return finite
 
@@ -142,6 +141,7 @@ def one_pass(
             form = replace(need, scope=Scope.POOL)
             wanted[form] = np.union1d(wanted.get(form, rows), rows)
     kept: dict[Need, list[Tensor]] = {form: [] for form in wanted}
+    theirs = {form: f"selector's {form.what}" for form in wanted}
     for rows, outputs in batches:
         for form, keep in wanted.items():
             near = keep[np.searchsorted(keep, rows[0]) : np.searchsorted(keep, rows[-1], "right")]
@@ -151,9 +151,11 @@ def one_pass(
                 values = values[torch.from_numpy(inside).to(values.device)]
             values = values[:, : form.draws] if form.what == "mc_probs" else values
             if form.reduce is not None:  # others are checked when they are together
-                values = form.reduce(Table(rows[inside], values, form.what).values)
+                values = form.reduce(Table(rows[inside], values, theirs[form]).values)
             kept[form].append(values)
-    tables = {form: Table(rows, torch.cat(kept[form]), form.what) for form, rows in wanted.items()}
+    tables = {
+        form: Table(rows, torch.cat(kept[form]), theirs[form]) for form, rows in wanted.items()
+    }
     return {
         need: tables[replace(need, scope=Scope.POOL)]
         for need in requests

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BATCH = 2**16
 """Rows that are reduced at a time."""
+SUMS_WITHIN = 2.0**-5
+"""Of 1, for sums of class probabilities that may have been rounded to bfloat16."""
+VALUES = ("embeddings", "probs", "mc_probs")
 REMEDY = "mend these rows, or leave them out (alframe-select --drop-nonfinite)"
 
 
@@ -55,12 +58,15 @@ class Arrays:
 
     Attributes:
         rows: n.
-        embeddings: [n, d], or None.
+        embeddings: [n, d], a tensor (a numpy array becomes one), or None.
         probs: [n, classes], or None.
         mc_probs: [n, draws, classes], or None.
         dynamics: By field, [epochs, n].
         labeled: Rows that are labeled already, distinct.
         labels: [n]; only those of the labeled rows are looked at where some are labeled.
+
+    Raises:
+        UserError: If they are not of n rows.
     """
 
     rows: int
@@ -70,6 +76,21 @@ class Arrays:
     dynamics: Mapping[str, Tensor] = field(default_factory=dict)
     labeled: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     labels: Array | None = None
+
+    def __post_init__(self) -> None:
+        from alframe.functional.arrays import as_tensor
+
+        counts: dict[str, int] = {} if self.labels is None else {"labels": len(self.labels)}
+        for name in VALUES:
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, as_tensor(values))
+                counts[name] = len(values)
+        history = {name: as_tensor(values) for name, values in self.dynamics.items()}
+        object.__setattr__(self, "dynamics", history)
+        counts |= {f"dynamics {name}": values.shape[-1] for name, values in history.items()}
+        wrong = [f"{name} of {count}" for name, count in counts.items() if count != self.rows]
+        if wrong:
+            raise UserError(f"expected arrays of {self.rows} rows, got {', '.join(wrong)}")
 
     def pool(self, pipeline: PipelineName) -> Pool:
         """Returns the pool's state: in core-set selection all labels are known."""
@@ -105,13 +126,26 @@ class Arrays:
         tables = {form: self._table(form) for form in set(forms.values())}
         return TableObservations({need: tables[form] for need, form in forms.items()})
 
+    def copied_bytes(self, needs: tuple[Need, ...]) -> int:
+        """Returns what is copied of the arrays at most, while a strategy looks at them."""
+        total = 0
+        for need in needs:
+            if need.what == "dynamics":
+                parts = [self.dynamics[name] for name in need.fields]
+                times = (len(parts) > 1) + (len(self.labeled) > 0)
+            else:  # asked for by row, as not all rows are candidates
+                parts, times = [getattr(self, need.what)], int(len(self.labeled) > 0)
+            if need.reduce is None:
+                total += times * sum(values.numel() * values.element_size() for values in parts)
+        return total
+
     def finite(self) -> Rows:
         """Returns the rows of which all given values are finite."""
         from alframe.observations import finite_marks
 
         marks = np.ones(self.rows, dtype=bool)
-        for values in (self.embeddings, self.probs, self.mc_probs):
-            if values is not None:
+        for name in VALUES:
+            if (values := getattr(self, name)) is not None:
                 marks &= finite_marks(values)
         for history in self.dynamics.values():
             marks &= finite_marks(history.T)
@@ -124,7 +158,7 @@ class Arrays:
         index = torch.from_numpy(rows)
         some = {
             key: values[index.to(values.device)]
-            for key in ("embeddings", "probs", "mc_probs")
+            for key in VALUES
             if (values := getattr(self, key)) is not None
         }
         return Arrays(
@@ -164,15 +198,43 @@ class Arrays:
         every = np.arange(self.rows)
         if need.what == "dynamics":
             end = need.until_epoch
-            history = torch.stack([self.dynamics[name][:end] for name in need.fields], -1)
+            fields = [self.dynamics[name][:end] for name in need.fields]
+            # one field is not copied: it may be memory-mapped
+            history = fields[0][..., None] if len(fields) == 1 else torch.stack(fields, -1)
             return Table(every, history, "dynamics", need.fields, REMEDY)
         values: Tensor = getattr(self, need.what)
         if need.what == "mc_probs":
             values = values[:, : need.draws]
+        if need.what != "embeddings":
+            check_sums(values, need.what)
         if need.reduce is not None:
             parts = [need.reduce(values[i : i + BATCH]) for i in range(0, self.rows, BATCH)]
             values = torch.cat(parts)
         return Table(every, values, need.what, remedy=REMEDY)
+
+
+def check_sums(probs: Tensor, what: str) -> None:
+    """Refuses class probabilities of which some rows do not sum to 1.
+
+    Args:
+        probs: [n, ..., classes].
+        what: In words, for the message.
+
+    Raises:
+        UserError: With the count and the first rows.
+    """
+    import torch
+
+    parts = torch.split(probs[:, None], BATCH)
+    sums = [((part.double().sum(-1) - 1).abs() > SUMS_WITHIN).flatten(1).any(1) for part in parts]
+    rows: Rows = torch.cat(sums).cpu().numpy().nonzero()[0]
+    if len(rows):
+        found = float(probs[int(rows[0])].double().reshape(-1, probs.shape[-1]).sum(-1)[0])
+        raise UserError(
+            f"the {what} of {len(rows)} of {len(probs)} rows do not sum to 1, first of "
+            f"{', '.join(map(str, rows[:5]))} (to {found:.4g}): expected class probabilities, such "
+            "as a softmax gives"
+        )
 
 
 def select_rows(

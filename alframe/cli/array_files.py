@@ -194,16 +194,32 @@ def _parquet(file: Path) -> dict[str, Tensor]:
             or pa.types.is_large_list(kind)
             or pa.types.is_fixed_size_list(kind)
         ):
-            values = column.combine_chunks()
-            flat = values.flatten().to_numpy(zero_copy_only=False)
-            arrays[name] = _tensor(flat.reshape(len(values), -1))
-        else:
+            arrays[name] = _tensor(_lists(name, column.combine_chunks()))
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
             plain.append(column.to_numpy())
+        else:
+            raise ValueError(f"expected columns of numbers, got column {name} of {kind}")
     if len(plain) == 1:
         arrays[table.column_names[0] if len(table.column_names) == 1 else ""] = _tensor(plain[0])
     elif plain:
         arrays[""] = _tensor(np.column_stack(plain))
     return arrays
+
+
+def _lists(name: str, values: Any) -> Array:
+    """Returns a column of lists as an array [n, d], refusing lists that are not equally long."""
+    import pyarrow.compute as pc
+
+    lengths = pc.list_value_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
+    other = np.flatnonzero(lengths != lengths[:1])
+    if len(other) or (lengths < 0).any():
+        row = other[0] if len(other) else 0
+        raise ValueError(
+            f"expected lists of one length in column {name}, got {lengths[0]} values in row 0 and "
+            f"{lengths[row]} in row {row} (-1 = no list)"
+        )
+    flat: Array = values.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(len(values), -1)
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not fin
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns " (did you mean X?)", or nothing where no known word is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    public = [name for name in known if not name.rpartition(".")[2].startswith("_")]
+    close = difflib.get_close_matches(word, public, n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close and close[0] != word else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -29,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after a mistake of the user, with one sentence on stderr and nothing written.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_intermixed_args(argv)
     try:
+        _sort_words(arguments)
         _check_out(arguments.out)
         strategy = _strategy(arguments.strategy, arguments.overrides, arguments.config_dir)
         arrays = _arrays(arguments)
@@ -51,7 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Lets any strategy pick rows from arrays in files: .npy (memory-mapped), .npz, "
         ".parquet, .safetensors. FILE:NAME takes one of several arrays.",
     )
-    parser.add_argument("embeddings", nargs="?", metavar="EMBEDDINGS", help="[n, d]")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="EMBEDDINGS | strategy.KEY=VALUE",
+        help="a file of embeddings [n, d], and options of the strategy, in any order",
+    )
     parser.add_argument("--strategy", default="kcenter", help="as in configs/strategy")
     parser.add_argument("--size", type=int, required=True, help="rows to pick")
     parser.add_argument("--out", type=Path, help=".csv, .parquet or .npy (default: stdout, CSV)")
@@ -77,10 +84,37 @@ def _parser() -> argparse.ArgumentParser:
         "--drop-nonfinite", action="store_true", help="leave out rows with NaN or infinite values"
     )
     parser.add_argument("--config-dir", type=Path, help="a folder with strategies of your own")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="strategy.KEY=VALUE", help="options of the strategy"
-    )
     return parser
+
+
+def _sort_words(arguments: argparse.Namespace) -> None:
+    """Tells the file of embeddings from the options of the strategy, and checks the flags."""
+    options = [word for word in arguments.words if re.match(r"[+~]*strategy[.@/]", word)]
+    files = [word for word in arguments.words if word not in options]
+    if len(files) > 1:
+        raise UserError(
+            f"expected one file of embeddings and options as strategy.KEY=VALUE, got "
+            f"{', '.join(files)}"
+        )
+    arguments.embeddings = files[0] if files else None
+    arguments.overrides = options
+    if arguments.seed < 0:
+        raise UserError(f"--seed={arguments.seed}: expected a whole number, 0 or more")
+    if arguments.config_dir is not None and not arguments.config_dir.is_dir():
+        raise UserError(f"--config-dir={arguments.config_dir}: expected a folder")
+    _check_device(arguments.device)
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--device={name}: expected cpu or a device that torch finds here ({reason})"
+        ) from error
 
 
 def _strategy(name: str, overrides: Sequence[str], folder: Path | None) -> Strategy:
@@ -163,12 +197,16 @@ def _select(strategy: Strategy, arrays: Arrays, arguments: argparse.Namespace) -
     cost = estimate(strategy, arrays.work(arguments.size))
     seconds = cost.operations / operations_per_second()
     what = f"strategy {arguments.strategy}"
-    Limits(arguments.memory, arguments.seconds, arguments.device).check(
-        cost.bytes, seconds, what, "raise --memory or --seconds, or choose another strategy"
-    )
+    needed = cost.bytes + arrays.copied_bytes(strategy.needs)
+    try:
+        Limits(arguments.memory, arguments.seconds, arguments.device).check(
+            needed, seconds, what, "raise --memory or --seconds, or choose another strategy"
+        )
+    except UserError as error:
+        raise UserError(str(error).replace("limits.", "--")) from error
     sys.stderr.write(
         f"alframe-select: {arguments.strategy} picks {arguments.size} of "
-        f"{arrays.rows - len(arrays.labeled)} rows: at most {cost.bytes / 2**20:.0f} MiB beside "
+        f"{arrays.rows - len(arrays.labeled)} rows: at most {needed / 2**20:.0f} MiB beside "
         f"the arrays, roughly {seconds:.1f} s\n"
     )
     start = time.perf_counter()

@@ -1,6 +1,6 @@
 """Pure functions on arrays: numpy in means numpy out, torch in means torch on the same device.
 
-Torch and numpy only; no config is needed. What is not named here is shared by these.
+Torch, numpy and scipy only; no config is needed. What is not named here is shared by these.
 """
 
 from alframe.functional.badge import badge_select

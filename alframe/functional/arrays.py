@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 ArrayT = TypeVar("ArrayT", Tensor, npt.NDArray[Any])
 
 
@@ -17,10 +19,24 @@ def as_tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
     """Returns the values as a tensor, without a copy where that is possible.
 
     Args:
-        values: Any shape. The result may share their memory and must not be written to.
+        values: Any shape and real dtype. The result may share their memory and must not be written
+            to. Unsigned numbers of several bytes, other byte orders and long doubles are converted.
+
+    Raises:
+        ValueError: If they are no real numbers.
     """
     if isinstance(values, Tensor):
-        return values.detach()
+        if values.is_complex():
+            raise ValueError(f"expected real numbers, got {values.dtype}")
+        return values.detach().long() if values.dtype in _UNSIGNED else values.detach()
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"expected real numbers, got {values.dtype}")
+    if values.dtype.kind == "u" and values.itemsize > 1:  # torch computes little with these
+        values = values.astype(np.float64 if values.itemsize == 8 else np.int64)
+    elif values.dtype == np.longdouble and values.itemsize > 8:
+        values = values.astype(np.float64)
+    elif not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     with warnings.catch_warnings():  # torch warns of read-only memory; nothing here writes
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.ascontiguousarray(values))

@@ -57,6 +57,10 @@ def omp_match(
         raise ValueError(f"expected a size from 0 to {n}, got {size}")
     if not ridge > 0:
         raise ValueError(f"expected a ridge above 0, got {ridge}")
+    if size == 0:
+        return like(torch.empty(0, dtype=torch.int64), vectors), like(
+            torch.empty(0, dtype=torch.float64), vectors
+        )
     space = PointSet(points, "dot")
     if target is None:
         goal = sum(

@@ -63,7 +63,7 @@ def _in_any_order() -> Iterator[None]:
 
 def history_table(rows: Rows, history: Tensor, fields: tuple[str, ...]) -> Table:
     """Returns a recorded history [epochs, rows, fields] as a table; the rows ascend."""
-    return Table(rows, history, "dynamics", fields)
+    return Table(rows, history, "selector's dynamics", fields)
 
 
 class Recorder:

@@ -56,6 +56,12 @@ class ClassBalance:
         self.needs = (*strategy.needs, *self._own)
         defined = {"active_learning", "core_set"} if by == "predicted" else {"core_set"}
         self.pipelines = frozenset(strategy.pipelines & defined)
+        if not self.pipelines:
+            raise UserError(
+                f"strategy.by={by} is defined in pipeline=core_set alone: expected a "
+                f"strategy.strategy that is, got {type(strategy).__name__}, defined in "
+                f"{' and '.join(sorted(strategy.pipelines))}; set strategy.by=predicted"
+            )
         self.stochastic = strategy.stochastic
 
     def select(

@@ -51,6 +51,13 @@ class Mixture:
         self.needs = tuple(dict.fromkeys(need for part in parts.values() for need in part.needs))
         both: frozenset[PipelineName] = frozenset({"active_learning", "core_set"})
         self.pipelines = both.intersection(*(part.pipelines for part in parts.values()))
+        if not self.pipelines:
+            said = ", ".join(
+                f"{name} in {' and '.join(sorted(part.pipelines))}" for name, part in parts.items()
+            )
+            raise UserError(
+                f"strategy.parts: expected strategies that are defined in one pipeline, got {said}"
+            )
         self.stochastic = any(part.stochastic for part in parts.values())
 
     def select(

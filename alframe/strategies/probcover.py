@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -57,7 +59,7 @@ class ProbCover:
         clusters: int | None = None,
         iterations: int = 25,
     ) -> None:
-        if delta is not None and not (is_number(delta) and delta > 0):
+        if delta is not None and not (is_number(delta) and 0 < delta < math.inf):
             raise UserError(f"strategy.delta={delta}: expected null or a number above 0.")
         if not (is_number(alpha) and 0 < alpha <= 1):
             raise UserError(f"strategy.alpha={alpha}: expected a number above 0, at most 1.")

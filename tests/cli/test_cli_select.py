@@ -13,9 +13,11 @@ import torch
 from safetensors.numpy import save_file
 
 from alframe.cli.select import main
+from alframe.errors import UserError
 from alframe.functional import entropy, kcenter_greedy
 from alframe.selection import Arrays, select_rows
 from alframe.strategies.grad_match import GradMatch
+from alframe.strategies.kcenter import KCenter
 
 ROWS, WIDTH = 60, 4
 POINTS = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
@@ -87,6 +89,30 @@ def test_a_list_column_and_a_named_array(tmp_path, capsys):
     pq.write_table(pa.table({"id": np.arange(ROWS), "vector": column}), tmp_path / "rows.parquet")
     assert main([f"{tmp_path / 'rows.parquet'}:vector", "--size", "5"]) == 0
     assert table(capsys)["row"].tolist() == kcenter_greedy(POINTS, 5)[0].tolist()
+
+
+@pytest.mark.parametrize("place", [0, 1, 3, 5])
+def test_options_of_the_strategy_stand_anywhere(tmp_path, capsys, place):
+    words = [str(write(tmp_path, "npy")), "--strategy", "probcover", "--size", "3"]
+    words.insert(place, "strategy.delta=0.5") if place < 5 else words.append("strategy.delta=0.5")
+    assert main(words) == 0
+    assert len(table(capsys)) == 3
+
+
+def test_options_without_a_file_of_embeddings(tmp_path, capsys):
+    draws = np.stack([PROBS, PROBS[::-1]], 1)
+    np.save(tmp_path / "draws.npy", draws)
+    words = ["--mc-probs", str(tmp_path / "draws.npy"), "--strategy", "bald", "--size", "2"]
+    assert main([*words, "strategy.draws=2"]) == 0
+    assert len(table(capsys)) == 2
+
+
+def test_numpy_arrays_from_python():
+    by_numpy = select_rows(KCenter(), 5, Arrays(ROWS, POINTS))
+    by_torch = select_rows(KCenter(), 5, Arrays(ROWS, torch.tensor(POINTS)))
+    assert by_numpy.rows.tolist() == by_torch.rows.tolist()
+    with pytest.raises(UserError, match=r"expected arrays of 7 rows, got embeddings of 60"):
+        Arrays(7, POINTS)
 
 
 def test_core_sets_take_labels_and_give_weights(tmp_path, capsys):
@@ -220,8 +246,20 @@ BAD = {
     "short of labels": (["points.npy", "--labels", "few.csv"], r"expected 60 labels"),
     "no folder": (["points.npy", "--out", "nowhere/rows.csv"], r"expected a folder"),
     "an ending": (["points.npy", "--out", "rows.xls"], r"\.csv, \.parquet or \.npy"),
-    "too little memory": (["points.npy", "--memory", "1e-9"], r"limits\.memory"),
-    "too little time": (["points.npy", "--seconds", "1e-9"], r"limits\.seconds"),
+    "too little memory": (["points.npy", "--memory", "1e-9"], r"expected at most 0% \(--memory\)"),
+    "too little time": (["points.npy", "--seconds", "1e-9"], r"expected at most --seconds=1e-09"),
+    "two files": (["points.npy", "few.npy"], r"expected one file of embeddings .* few\.npy"),
+    "another group": (["points.npy", "learner@proxy=mlp"], r"expected one file of embeddings"),
+    "a private option": (["points.npy", "strategy.foo=1"], r"strategy\.foo(?!.*_target_)"),
+    "a negative seed": (["points.npy", "--seed", "-1"], r"--seed=-1: expected a whole number"),
+    "no such device": (["points.npy", "--device", "foo"], r"--device=foo: expected cpu"),
+    "no config folder": (["points.npy", "--config-dir", "nodir"], r"--config-dir=nodir: expected"),
+    "no distribution": (
+        ["points.npy", "--probs", "raw.npy", "--strategy", "badge"],
+        r"probs of 60 of 60 rows do not sum to 1, first of 0, 1, 2, 3, 4 \(to 0\)",
+    ),
+    "ragged lists": (["ragged.parquet"], r"column vector, got 2 values in row 0 and 1 in row 3"),
+    "a column of words": (["words.parquet"], r"columns of numbers, got column name of string"),
 }
 
 
@@ -235,6 +273,10 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(tmp_path, monkeypatch,
     np.save("flat.npy", POINTS[:, 0])
     np.save("nan.npy", np.where(np.arange(ROWS)[:, None] == 5, np.nan, POINTS))
     np.save("few.npy", PROBS[:9])
+    np.save("raw.npy", np.zeros_like(PROBS))
+    lists = [[1.0, 2.0]] * 3 + [[1.0], [1.0, 2.0, 3.0]]
+    pq.write_table(pa.table({"vector": lists}), "ragged.parquet")
+    pq.write_table(pa.table({"name": ["a", "b"], "x": [1.0, 2.0]}), "words.parquet")
     (tmp_path / "far.csv").write_text("row\n1\n60\n")
     (tmp_path / "twice.csv").write_text("1\n4\n1\n")
     (tmp_path / "few.csv").write_text("label\n0\n1\n")

@@ -86,3 +86,21 @@ def test_the_kind_and_the_values(name):
             assert one == other
         else:  # gradients that are never built
             assert torch.equal(one.build(), other.build())
+
+
+@pytest.mark.parametrize("dtype", ["<u2", "<u4", "<u8", ">f4", ">i2", "g"])
+def test_every_real_dtype_is_taken(dtype):
+    points = np.random.default_rng(0).integers(0, 50, (40, 3)).astype(np.float64)
+    expected, _ = functional.kcenter_greedy(points, 9)
+    rows, _ = functional.kcenter_greedy(points.astype(dtype), 9)
+    assert rows.tolist() == expected.tolist()
+    found, _ = functional.herding_greedy(points.astype(dtype), 9)
+    assert found.tolist() == functional.herding_greedy(points, 9)[0].tolist()
+
+
+@pytest.mark.parametrize(
+    "points", [np.ones((5, 2), complex), torch.ones(5, 2) * 1j, np.full((5, 2), "a")]
+)
+def test_what_is_no_real_number_is_refused(points):
+    with pytest.raises(ValueError, match="expected real numbers, got"):
+        functional.kcenter_greedy(points, 2)

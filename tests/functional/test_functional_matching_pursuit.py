@@ -99,3 +99,8 @@ def test_refusals():
     points[[1, 3]] = np.inf
     with pytest.raises(ValueError, match=r"2 bad rows of 5: 1, 3$"):
         omp_match(points, 1)
+
+
+def test_nothing_of_nothing():
+    rows, weights = omp_match(np.empty((0, 3)), 0)
+    assert (len(rows), rows.dtype, len(weights)) == (0, np.int64, 0)

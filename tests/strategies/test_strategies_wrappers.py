@@ -129,3 +129,11 @@ def test_without_duplicates_nothing_changes():
     np.testing.assert_array_equal(query.rows, plain)
     with pytest.raises(UserError, match=r"strategy\.similarity=2"):
         Distinct(Random(), similarity=2)
+
+
+def test_parts_without_a_pipeline_in_common_are_refused():
+    parts = {"first": strategy_of("cal"), "second": strategy_of("craig")}
+    with pytest.raises(UserError, match=r"first in active_learning, second in core_set"):
+        Mixture(parts, {"first": 1, "second": 1})
+    with pytest.raises(UserError, match=r"strategy\.by=labels .* set strategy\.by=predicted"):
+        ClassBalance(strategy_of("cal"), by="labels")
