@@ -182,12 +182,32 @@ class Strategy(Protocol):
 class Candidates(Protocol):
     """Chooses which unlabeled rows are looked at, as a function of the pool's state."""
 
-    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:
-        """Returns unlabeled rows, ascending."""
+    def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:
+        """Returns unlabeled rows, ascending, from which ``size`` are going to be picked."""
         ...
 
     def at_least(self, unlabeled: int) -> int:
         """Returns how many rows it gives at the least while so many are unlabeled."""
+        ...
+
+    def at_most(self, unlabeled: int, labeled: int) -> int:
+        """Returns how many rows it gives at the most, though never fewer than are asked for."""
+        ...
+
+
+class Neighbors(Protocol):
+    """Which rows lie next to which, by embeddings that no fit of the run changes."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are to be found."""
+        ...
+
+    def of(self, rows: Rows, k: int) -> Rows:
+        """Returns the ``k`` nearest other rows of each row [m, k], nearest first.
+
+        A -1 stands where an approximate index finds fewer.
+        """
         ...
 
 

@@ -67,9 +67,10 @@ class ActiveLearning:
         if len(counts) == 1:
             return {}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
-        candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
         size = max(after - before for before, after in pairwise(counts))
-        return check_cost(parts, len(candidates), counts[-1], size, parts.strategy.needs)
+        unlabeled = len(parts.data.pool_rows) - counts[0]
+        most = max(size, parts.candidates.at_most(unlabeled, counts[-1]))
+        return check_cost(parts, most, counts[-1], size, parts.strategy.needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all rounds; a resumed run passes the finished stages."""
@@ -119,7 +120,7 @@ class ActiveLearning:
         if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
         else:
-            look = partial(stages.look, pool, selector, round_id)
+            look = partial(stages.look, pool, selector, round_id, size)
             query = stages.choose(key, size, pool, look, round_id)
             usual = self.parts.schedule.usual_size(round_id)
             if size < usual:

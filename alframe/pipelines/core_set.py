@@ -85,12 +85,13 @@ class CoreSet:
         total = len(data.pool_rows)
         for count in self.counts():
             check_candidates(self.parts.candidates, total, [0, count])
-        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
+        largest = max(self.counts())
+        candidates = self.parts.candidates.rows(pool, largest, rng(self.seed, "candidates"))
         if self.parts.oracle.free:
             labels = self.parts.oracle.answer(data.pool_rows)[1]
             self.parts.task.check_labels(labels, "change data or its splits")
         needs = recorded(self.parts, self.parts.selector, self.parts.strategy.needs)
-        return check_cost(self.parts, len(candidates), 0, max(self.counts()), needs)
+        return check_cost(self.parts, len(candidates), 0, largest, needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all sizes; a resumed run passes the finished stages."""
@@ -105,7 +106,8 @@ class CoreSet:
         pool.disclose(data.pool_rows, stages.answer("all", data.pool_rows))
         everything = View(data.pool_rows, pool.labels(data.pool_rows))
         selector = Selector(parts, stages, everything, self.fidelity)
-        look = cache(partial(stages.look, pool, selector.ready, 0))  # once for all sizes
+        # once for all sizes
+        look = cache(partial(stages.look, pool, selector.ready, 0, max(self.counts())))
         timings: dict[str, float] = {}
         picks: list[Rows] = []
         for name, fit in selector.fits.items():

@@ -192,10 +192,12 @@ class Stages:
         self._report(key, rows)
         return rows
 
-    def look(self, pool: Pool, selector: Callable[[], Observer] | None, round_id: int) -> Look:
+    def look(
+        self, pool: Pool, selector: Callable[[], Observer] | None, round_id: int, size: int
+    ) -> Look:
         """Observes the candidates; the selector may be None where nothing need be seen."""
         strategy = self.parts.strategy
-        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))
+        candidates = self.parts.candidates.rows(pool, size, rng(self.seed, "candidates", round_id))
         requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
         if selector is None or not requests:
             return Look(candidates, _Nothing(), 0.0)
