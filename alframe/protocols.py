@@ -305,6 +305,10 @@ class Task(Protocol):
         """Draws the rows that are labeled before the first round."""
         ...
 
+    def progress(self, labels: Array) -> dict[str, Any]:
+        """Returns further columns of ``metrics.csv``: what the labels acquired so far tell."""
+        ...
+
     def check_labels(self, labels: Array, remedy: str) -> None:
         """Raises `UserError` where a model cannot be trained on these labels.
 

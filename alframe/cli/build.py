@@ -10,9 +10,8 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
-from alframe.cli.mistakes import nearest
 from alframe.cli.signing import decisive
-from alframe.errors import UserError, placed
+from alframe.errors import UserError, nearest, placed
 from alframe.parts import Parts
 from alframe.sharing import Sharing
 

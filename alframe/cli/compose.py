@@ -10,8 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from alframe.cli.mistakes import nearest
-from alframe.errors import UserError
+from alframe.errors import UserError, nearest
 from alframe.run_dir import new_run_dir
 
 _INSTALLED = Path(__file__).parents[1] / "configs"

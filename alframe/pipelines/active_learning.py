@@ -12,7 +12,8 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
-from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages, choice_costs
+from alframe.pipelines.costs import choice_costs
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
 from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
@@ -92,7 +93,12 @@ class ActiveLearning:
                     stages.discard_fit(f"round_{round_id - 1:03d}_{model}")
             models = self._models(stages, key, round_id, count == counts[-1], pool)
             selector_name = next(iter(models), "")
-            place = {"round_id": round_id, "train_rows": count}
+            place = {
+                "round_id": round_id,
+                "train_rows": count,
+                **self.parts.task.progress(pool.labels(pool.labeled)),
+                "share_touched": stages.share_touched(pool),
+            }
             rows = stages.evaluate(key, models, count, place, {selector_name: costs})
             if self._reached(rows):
                 reason = f"target accuracy reached with {count} labels"

@@ -11,16 +11,15 @@ from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
+from alframe.pipelines.costs import NO_COSTS, choice_costs
 from alframe.pipelines.fidelity import check_fidelity, compare
 from alframe.pipelines.selector import Selector, recorded
 from alframe.pipelines.stages import (
-    NO_COSTS,
     LabelsPendingError,
     LazyFit,
     Look,
     Outcome,
     Stages,
-    choice_costs,
 )
 from alframe.pool import Pool
 from alframe.protocols import PipelineName, Rows, View
