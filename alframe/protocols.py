@@ -195,22 +195,6 @@ class Candidates(Protocol):
         ...
 
 
-class Neighbors(Protocol):
-    """Which rows lie next to which, by embeddings that no fit of the run changes."""
-
-    @property
-    def num_rows(self) -> int:
-        """How many rows there are to be found."""
-        ...
-
-    def of(self, rows: Rows, k: int) -> Rows:
-        """Returns the ``k`` nearest other rows of each row [m, k], nearest first.
-
-        A -1 stands where an approximate index finds fewer.
-        """
-        ...
-
-
 class Workspace(Protocol):
     """Where a fit may keep what it needs to go on after a kill, and whom it tells of its epochs."""
 
@@ -227,10 +211,9 @@ class Workspace(Protocol):
 class Fitted(Protocol):
     """A trained model.
 
-    It may also have ``costs``, a mapping of what it knows of its price: ``samples`` (rows that it
-    was trained on, counted again in each epoch), ``peak_bytes`` (the most device memory at a time;
-    None on a CPU; of the last part of an interrupted fit) and ``multiply_adds`` (of the model, for
-    one row).
+    It may also have ``costs``, by name: ``samples`` (rows that it was trained on, counted again in
+    each epoch), ``peak_bytes`` (of device memory at a time; None on a CPU; of the last part of an
+    interrupted fit) and ``multiply_adds`` (of the model, for one row).
     """
 
     @property
@@ -272,11 +255,7 @@ class Learner(Protocol):
         ...
 
     def bytes_per_row(self, need: Need) -> int:
-        """Returns what observing one row for a need takes, in bytes, before anything is trained.
-
-        Raises:
-            UserError: If the model does not fit the dataset.
-        """
+        """Returns what observing one row for a need takes, in bytes, before anything is trained."""
         ...
 
 

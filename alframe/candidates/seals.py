@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.neighbors.protocol import Neighbors
 from alframe.options import check_whole
 from alframe.pool import Pool
-from alframe.protocols import Neighbors, Rows
+from alframe.protocols import Rows
 
 SHORT = ("random", "widen", "refuse")
 
