@@ -114,6 +114,10 @@ class StoreWriter:
                     write_json(self.folder / MANIFEST, manifest.content())
         self.layout = manifest.layout
 
+    def state(self) -> str:
+        """Returns ``filling``, ``complete`` or ``invalid``, see `Manifest`."""
+        return self._manifest().state
+
     def verify(self) -> None:
         """Compares every finished shard with its checksum.
 
