@@ -35,6 +35,12 @@ def expected(tmp_path_factory):
     return contents(folder)
 
 
+@pytest.fixture(autouse=True)
+def _no_power_cut(monkeypatch):
+    """Waiting for the disk takes most of the time, and changes nothing that a test can see."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "store"

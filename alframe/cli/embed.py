@@ -122,7 +122,7 @@ def _build(config: dict[str, Any]) -> tuple[Dataset, Encoder, int]:
     """Returns the dataset, the encoder, and how many rows it sees at a time."""
     from alframe.cli.build import build
     from alframe.cli.trained import TrainedModels
-    from alframe.learners.evaluate import CPU_BATCH, GPU_BATCH
+    from alframe.encoders.network import CPU_BATCH, GPU_BATCH
     from alframe.options import check_range, check_whole
 
     if config["split"] not in ("train", "test"):

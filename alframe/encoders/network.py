@@ -13,6 +13,7 @@ from alframe.errors import UserError
 from alframe.models.embedding import logits_and_embedding
 from alframe.protocols import Array
 
+CPU_BATCH, GPU_BATCH = 128, 1024  # rows at a time, as where models are evaluated
 Prepare = Callable[[Tensor], Tensor]
 """Turns raw inputs on the device (uint8 images [b, h, w, c] or features [b, d]) into its inputs."""
 
