@@ -286,6 +286,22 @@ def test_a_crash_at_any_change_of_the_disk_changes_nothing(tmp_path, monkeypatch
     assert times > 20  # else there was nothing to crash at
 
 
+def test_killed_between_a_shards_move_and_its_record_it_is_only_recorded(
+    folder, expected, monkeypatch
+):
+    def crash(self, shard, record):
+        raise Crash
+
+    monkeypatch.setattr(StoreWriter, "_record", crash)
+    with pytest.raises(Crash):
+        fill(folder)
+    monkeypatch.undo()
+    assert (folder / "shard_00000.npy").exists()
+    filled = fill(folder)
+    assert (filled.rows, filled.found) == (700, 0)
+    assert contents(folder) == expected
+
+
 def test_what_a_cut_partial_file_lost_is_written_again(folder, expected):
     with pytest.raises(Crash):
         fill(folder, crashing_at(440), checkpoint=0)
@@ -365,6 +381,18 @@ def test_a_shard_that_another_process_holds_is_left_to_it(folder, expected):
     assert contents(folder) == expected
 
 
+def test_what_another_process_finished_in_the_meantime_is_not_written_again(folder, expected):
+    def others_first(start, stop):
+        if start == 0:
+            fill(folder)  # leaves the first shard, which is held
+        assert start < PER_SHARD
+        return embed(start, stop)
+
+    filled = fill(folder, others_first)
+    assert (filled.rows, filled.found) == (300, 3)
+    assert contents(folder) == expected
+
+
 def test_the_second_of_two_that_begin_at_once_is_checked_too(folder, monkeypatch):
     """It looked before the first had written, and must not go by what it saw."""
     real = store_plan.Plan.manifest
@@ -432,6 +460,9 @@ BROKEN = {
     "no key": lambda text: text.replace('"key"', '"kay"'),
     "a type": lambda text: text.replace("float16", "float8"),
     "an unknown shard": lambda text: text.replace('"3": {', '"../3": {'),
+    "shards of other rows": lambda text: text.replace(
+        '"shards": {', '"shards": {"4": {"sha256": ""},'
+    ).replace("complete", "filling"),
     "a shard too many": lambda text: text.replace('"3": {', '"4": {'),
     "fewer rows": lambda text: text.replace('"rows": 1000', '"rows": 0'),
     "a later format": lambda text: text.replace('"format": 1', '"format": 2'),
@@ -469,6 +500,15 @@ def test_room_is_checked_before_anything_is_written(folder, monkeypatch, expecte
     leave(12_512)
     fill(folder)
     assert sum(map(len, expected[0].values())) == 12_512
+    path = folder.with_name("half")
+    with pytest.raises(Crash):
+        fill(path, crashing_at(440), checkpoint=0)
+    written = sum(file.stat().st_size for file in path.glob("shard_*.npy*"))
+    leave(12_512 - written - 1)
+    with pytest.raises(UserError, match=rf"needs {12_512 - written} bytes more"):
+        fill(path)
+    leave(12_512 - written)
+    fill(path)
     leave(0)
     assert fill(folder).found == 4  # what is there needs no room
 

@@ -60,6 +60,8 @@ def test_machines_share_the_work(workdir):
     words = ("store.rows_per_shard=500",)
     for part in ("2/3", "1/3", "3/3"):
         assert embed(*words, "out=shared", f"store.shard={part}") == 0
+        if part == "2/3":
+            assert [file.name for file in workdir.glob("shared/*.npy")] == ["shard_00001.npy"]
     assert embed(*words, "out=alone") == 0
     assert contents("shared") == contents("alone")
 

@@ -17,6 +17,7 @@ from torch import nn
 from torchvision.transforms import functional
 
 from alframe.data.dataset import Splits, build_dataset
+from alframe.encoders.images import ImageInputs
 from alframe.encoders.timm import TimmEncoder
 from alframe.encoders.torchvision import MEAN, STD, TorchvisionEncoder
 from alframe.encoders.weights import WeightsEncoder
@@ -80,10 +81,13 @@ def test_another_layer_and_another_number_of_classes(tmp_path):
         WeightsEncoder(dataset(), CPU, partial(MLP, hidden=[7, 6]), str(file))
 
 
-def test_the_hash_changes_with_a_weight_and_with_nothing_else(tmp_path):
+def test_the_hash_is_of_weights_and_of_how_inputs_are_standardized(tmp_path):
     weights = cnn().state_dict()
     one = make(save(tmp_path / "one.pt", weights))
     assert make(save(tmp_path / "two.safetensors", weights)).weights_hash == one.weights_hash
+    bright = dataset(brightness=90)  # which is standardized by other numbers
+    other = WeightsEncoder(bright, CPU, partial(SmallCNN, width=4), str(tmp_path / "one.pt"))
+    assert other.weights_hash != one.weights_hash
     weights["head.bias"][1] += 1e-3
     assert make(save(tmp_path / "three.pt", weights)).weights_hash != one.weights_hash
 
@@ -183,6 +187,16 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path):
 
 
 # --- torchvision and timm ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [5, 8, 20])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_resized_as_torchvision_does_it(size, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, channels), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).expand(-1, 3, -1, -1) / 255
+    resized = functional.resize(images, [size, size], antialias=True)
+    made = ImageInputs(size, MEAN, STD, CPU.device)(torch.from_numpy(pixels))
+    torch.testing.assert_close(made, functional.normalize(resized, MEAN, STD))
 
 
 @pytest.mark.parametrize("classes", [1000, 4])
