@@ -185,6 +185,11 @@ class StoreWriter:
             start = span.start + writer.done
             stop = min(start + work.rows_per_chunk, span.stop)
             embeddings = work.embed(start, stop)
+            if embeddings.shape != (stop - start, self.layout.width):
+                raise UserError(
+                    f"encoder gives embeddings of shape {embeddings.shape} for {stop - start} rows:"
+                    f" expected ({stop - start}, {self.layout.width}); change encoder"
+                )
             with self._writing():
                 bad = writer.append(embeddings)
                 if time.monotonic() - saved >= work.checkpoint_seconds:

@@ -335,6 +335,15 @@ def test_an_error_of_the_encoder_is_not_taken_for_one_of_the_disk(folder):
         fill(folder, absent)
 
 
+@pytest.mark.parametrize("shape", [(70, 5), (69, 6), (70, 6, 1)])
+def test_embeddings_of_another_shape_are_refused(folder, shape):
+    says = (
+        rf"shape \({', '.join(map(str, shape))}\) for 70 rows: expected \(70, 6\); change encoder"
+    )
+    with pytest.raises(UserError, match=says):
+        fill(folder, lambda *_: np.ones(shape, np.float32))
+
+
 # --- several processes ---------------------------------------------------------------------------
 
 TWO = """

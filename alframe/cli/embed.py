@@ -6,7 +6,6 @@ import argparse
 import logging
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,12 +164,19 @@ def in_batches(encoder: Encoder, inputs: Array, batch: int) -> Embed:
         inputs: Of all rows, as the dataset has them.
         batch: Rows that the encoder sees at a time.
     """
+    import torch
 
     def embed(start: int, stop: int) -> Array:
-        parts = [
-            encoder.embed(inputs[first : min(first + batch, stop)])
-            for first in range(start, stop, batch)
-        ]
+        try:
+            parts = [
+                encoder.embed(inputs[first : min(first + batch, stop)])
+                for first in range(start, stop, batch)
+            ]
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise UserError(
+                f"batch_size={batch}: {encoder.name} needs more memory than there is ({error}); "
+                "what is written is kept: lower batch_size and run the same command again"
+            ) from error
         return np.concatenate(parts)
 
     return embed
@@ -209,13 +215,12 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task, start, done = progress.add_task("", total=total, rate=""), time.perf_counter(), 0
+        bar = progress.add_task("", total=total, rate="")
 
         def advance(rows: int) -> None:
-            nonlocal done
-            done += rows
-            rate = done / max(time.perf_counter() - start, 1e-9)
-            progress.update(task, advance=rows, rate=f"{rate:,.0f} rows/s")
+            progress.update(bar, advance=rows)
+            speed = progress.tasks[0].speed or 0.0  # over the last half minute
+            progress.update(bar, rate=f"{speed:,.0f} rows/s")
 
         yield advance
 

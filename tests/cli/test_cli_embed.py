@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from store_parts import contents
 from tiny_runs import environment
 
@@ -66,14 +68,14 @@ def test_machines_share_the_work(workdir):
     assert contents("shared") == contents("alone")
 
 
-SLOW = """
+BLOCKED = """
 import sys
 from pathlib import Path
 
 from alframe.encoders.raw import RawEncoder
 
 
-class Slow(RawEncoder):
+class Blocked(RawEncoder):
     batches = 0
 
     def embed(self, inputs):
@@ -81,21 +83,26 @@ class Slow(RawEncoder):
         if self.batches == 12 and Path("block").exists():
             print("in the middle", flush=True)
             sys.stdin.read()
+            raise KeyboardInterrupt
         return super().embed(inputs)
+"""
+IN_CHUNKS_OF_A_BATCH = """
+import sys
+import alframe.cli.embed
+alframe.cli.embed.CHUNK_BYTES = 1
+sys.exit(alframe.cli.embed.main(sys.argv[1:]))
 """
 
 
-def test_killed_in_the_middle_the_same_command_gives_the_same_bytes(workdir, monkeypatch, capsys):
-    (workdir / "slow.py").write_text(SLOW)
-    (workdir / "block").touch()
-    monkeypatch.syspath_prepend(workdir)
-    monkeypatch.setattr(alframe.cli.embed, "CHUNK_BYTES", 1)
-    words = ["encoder._target_=slow.Slow", "batch_size=50", "store.rows_per_shard=1000"]
-    words += ["store.checkpoint_seconds=0", "data.validation=0", "trainer=cpu"]
-    code = "import sys, alframe.cli.embed as e; e.CHUNK_BYTES = 1; sys.exit(e.main(sys.argv[1:]))"
+def interrupted(words, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert main([*words, "out=stopped"]) == 130
+
+
+def killed(words, monkeypatch):
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *words, "out=killed"],
-        env=environment(PYTHONPATH=f"{workdir}{os.pathsep}{environment()['PYTHONPATH']}"),
+        [sys.executable, "-c", IN_CHUNKS_OF_A_BATCH, *words, "out=stopped"],
+        env=environment(PYTHONPATH=os.pathsep.join([".", environment()["PYTHONPATH"]])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -103,11 +110,25 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_bytes(workdir, mon
     assert "middle" in process.stdout.readline()
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("stop", [interrupted, pytest.param(killed, marks=pytest.mark.slow)])
+def test_stopped_in_the_middle_the_same_command_gives_the_same_bytes(
+    workdir, monkeypatch, capsys, stop
+):
+    (workdir / "blocked.py").write_text(BLOCKED)
+    (workdir / "block").touch()
+    monkeypatch.syspath_prepend(workdir)
+    monkeypatch.delitem(sys.modules, "blocked", raising=False)
+    monkeypatch.setattr(alframe.cli.embed, "CHUNK_BYTES", 1)
+    words = ["encoder._target_=blocked.Blocked", "batch_size=50", "store.rows_per_shard=1000"]
+    words += ["store.checkpoint_seconds=0", "data.validation=0", "trainer=cpu"]
+    stop(words, monkeypatch)
     (workdir / "block").unlink()
-    assert main([*words, "out=killed"]) == 0
+    assert main([*words, "out=stopped"]) == 0
     assert f"{1797 - 550} rows of 64" in capsys.readouterr().err
     assert main([*words, "out=undisturbed"]) == 0
-    assert contents("killed") == contents("undisturbed")
+    assert contents("stopped") == contents("undisturbed")
 
 
 def test_batches_are_those_of_a_range():
@@ -123,6 +144,25 @@ def test_batches_are_those_of_a_range():
     embedded = in_batches(encoder, data.inputs, 30)(100, 175)
     np.testing.assert_array_equal(embedded, RawEncoder(data).embed(data.inputs[100:175]))
     assert seen == [30, 30, 15]
+
+
+def test_too_large_a_batch_says_so(workdir, capsys, monkeypatch):
+    def full(self, inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RawEncoder, "embed", full)
+    assert embed("out=store", "batch_size=99") == 2
+    assert "batch_size=99: raw needs more memory than there is" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_rows_and_rows_per_second(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert embed("out=store", "store.rows_per_shard=500") == 0
+    said = capsys.readouterr().err
+    assert "1797/1797" in said
+    assert "rows/s" in said
 
 
 def test_embeddings_that_cannot_be_searched(workdir, capsys):
