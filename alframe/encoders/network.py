@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from alframe.errors import UserError
@@ -38,7 +39,7 @@ class NetworkEncoder:
         name: str,
         network: nn.Module,
         prepare: Prepare,
-        numbers: Iterable[Array],
+        numbers: Iterable[ArrayLike],
         device: torch.device,
         example: Array,
     ) -> None:
@@ -70,7 +71,7 @@ class NetworkEncoder:
         return numbers
 
 
-def hash_of(network: nn.Module, numbers: Iterable[Array]) -> str:
+def hash_of(network: nn.Module, numbers: Iterable[ArrayLike]) -> str:
     """Returns the sha256 (hex) over a network's parameters and buffers and some more arrays."""
     digest = hashlib.sha256()
     named = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}

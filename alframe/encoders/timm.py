@@ -30,6 +30,9 @@ class TimmEncoder(NetworkEncoder):
     Raises:
         UserError: Where timm is absent, for another name, and for weights that cannot be had or are
             of another model.
+
+    **Deviations:** images are resized as `ImageInputs` does it, whatever the model's recipe says of
+    interpolation and of edges that are cut off.
     """
 
     def __init__(
@@ -48,9 +51,10 @@ class TimmEncoder(NetworkEncoder):
             network = _make(timm, name, weights)
         about = timm.data.resolve_model_data_config(network)
         side = about["input_size"][-1] if size is None else size
-        prepare = ImageInputs(side, about["mean"], about["std"], hardware.device)
+        numbers = about["mean"], about["std"]
+        prepare = ImageInputs(side, *numbers, hardware.device)
         full = f"timm {name} at {side} pixels"
-        super().__init__(full, _Pooled(network), prepare, (), hardware.device, data.inputs[:1])
+        super().__init__(full, _Pooled(network), prepare, numbers, hardware.device, data.inputs[:1])
 
 
 class _Pooled(nn.Module):

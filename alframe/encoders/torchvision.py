@@ -49,7 +49,7 @@ class TorchvisionEncoder(NetworkEncoder):
             network = _from_hub(name) if weights == "hub" else _from_file(name, weights)
         prepare = ImageInputs(size, MEAN, STD, hardware.device)
         full = f"torchvision {name} at {size} pixels"
-        super().__init__(full, network, prepare, (), hardware.device, data.inputs[:1])
+        super().__init__(full, network, prepare, (MEAN, STD), hardware.device, data.inputs[:1])
 
 
 def _make(name: str, **options: Any) -> nn.Module:

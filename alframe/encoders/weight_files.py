@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from alframe.errors import UserError
@@ -16,6 +17,10 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Under which training scripts keep the weights, beside other things."""
 PREFIXES = ("module.", "model.", "_orig_mod.")
 """What wrappers put before every name (DataParallel, Lightning, torch.compile)."""
+FAILURES = (
+    RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
+"""What torch and safetensors raise for files that are damaged or of another kind."""
 
 
 def read_weights(file: str, key: str) -> dict[str, Tensor]:
@@ -33,14 +38,8 @@ def read_weights(file: str, key: str) -> dict[str, Tensor]:
         raise UserError(f"{key}={file}: expected a file, but there is none at {path.absolute()}")
     try:
         content: Any = _read(path)
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except FAILURES as error:
         raise _not_weights(file, key, str(error).split("\n")[0]) from error
-    except (
-        Exception
-    ) as error:  # safetensors has one of its own, which it does not export everywhere
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise _not_weights(file, key, str(error)) from error
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -13,6 +13,7 @@ from alframe.encoders.network import NetworkEncoder
 from alframe.encoders.weight_files import load_weights, read_weights
 from alframe.learners.hardware import Hardware
 from alframe.models.embedding import with_embedding
+from alframe.options import check_whole
 
 
 class WeightsEncoder(NetworkEncoder):
@@ -39,6 +40,8 @@ class WeightsEncoder(NetworkEncoder):
         num_classes: int | None = None,
         layer: str | None = None,
     ) -> None:
+        if num_classes is not None:
+            check_whole("encoder.num_classes", num_classes, at_least=1)
         weights = read_weights(file, "encoder.file")
         classes = data.num_classes if num_classes is None else num_classes
         with torch.random.fork_rng():

@@ -149,6 +149,13 @@ def test_a_file_without_the_weights_is_refused(tmp_path, monkeypatch, name):
         make(name)
 
 
+@pytest.mark.parametrize("classes", [0, "ten"])
+def test_no_number_of_classes(tmp_path, classes):
+    file = save(tmp_path / "weights.pt", cnn().state_dict())
+    with pytest.raises(UserError, match=rf"encoder\.num_classes={classes}"):
+        make(file, num_classes=classes)
+
+
 def test_another_width_is_refused(tmp_path):
     file = save(tmp_path / "weights.pt", cnn().state_dict())
     with pytest.raises(UserError, match=r"holds .* and \d+ more.*model@encoder\.model"):
