@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from alframe.cli.build import build
+from alframe.cli.build import accepted, build, find_target
 from alframe.data.dataset import Dataset
 from alframe.encoders.run import Trained
 from alframe.errors import UserError
@@ -88,10 +88,8 @@ class TrainedModels:
     def _training_data(self, fit: Fit, run: str) -> Dataset:
         if fit.fingerprint == self._data.fingerprint:
             return self._data
-        root = {"root": self._config["root"]} if {"root"} <= set(self._config) else {}
-        usual = fit.data if "path" in fit.data else {**fit.data, **root}
         try:
-            data: Dataset = build({"data": usual}, "data")
+            data: Dataset = build({"data": self._found_here(fit.data)}, "data")
         except UserError as error:
             raise UserError(
                 f"encoder.run={run}: what its model was trained on says how inputs are "
@@ -104,6 +102,12 @@ class TrainedModels:
                 "change encoder.run"
             )
         return data
+
+    def _found_here(self, node: Node) -> Node:
+        """Returns a dataset's config with the data directory of today, if it has one."""
+        takes, _ = accepted(find_target(node, "data"))
+        here = {"root"} & takes & self._config.keys()
+        return {**node, **{key: self._config[key] for key in here}}
 
 
 def _fit_of_run(path: Path, model: str, fit: str | None) -> Fit:

@@ -108,6 +108,18 @@ def test_an_ensemble_embeds_with_its_first_member(place):
     assert np.abs(by_hand(second.embed, inputs, like=inputs) - expected).max() > 0.01
 
 
+def test_a_data_directory_goes_to_datasets_that_have_one(place):
+    """The run's dataset is a file; that of today lies in a directory."""
+    bright = dataset(seed=3, brightness=90)
+    trained = TrainedModels({"root": "elsewhere"}, bright, CPU)
+    assert trained(str(place / "cnn"), "proxy", None).data.mean != bright.mean
+    cifar = {"_target_": "alframe.data.vision.torchvision_dataset", "name": "cifar10", "root": "x"}
+    assert trained._found_here(cifar)["root"] == "elsewhere"
+    del cifar["root"]  # of a shared fit, which does not know where its data lay
+    assert trained._found_here(cifar)["root"] == "elsewhere"
+    assert "root" not in trained._found_here({"_target_": "alframe.data.digits.digits"})
+
+
 def test_other_data_are_standardized_as_the_training_data_were(place):
     bright = dataset(seed=3, brightness=90)
     made = encoder(place, bright, model="proxy")
