@@ -1,6 +1,8 @@
 """A small store, and the array in memory that is its plain twin."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +36,29 @@ def contents(folder) -> tuple[dict[str, bytes], dict[str, object]]:
     manifest = json.loads(files.pop("store.json"))
     del manifest["about"], files["store.lock"]
     return files, manifest
+
+
+class Crash(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def crashing_at(row, source=embed):
+    def crashing(start, stop):
+        if start == row:
+            raise Crash
+        return source(start, stop)
+
+    return crashing
+
+
+def child(folder, code):
+    """Runs code in a process that can be killed; it is given this folder and the store's."""
+    from tiny_runs import environment  # slow to import, and children import this file, too
+
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
