@@ -48,7 +48,7 @@ class Seals:
             raise UserError(
                 f"candidates.when_short={when_short}: expected one of {', '.join(SHORT)}"
             )
-        self._neighbors = neighbors
+        self.neighbors = neighbors
         self._k = k
         self._when_short = when_short
         self._known: Rows = np.empty(0, np.int64)  # ascending, searched for already
@@ -88,13 +88,13 @@ class Seals:
         new = np.setdiff1d(labeled, self._known, assume_unique=True)
         if len(new):
             rows = np.concatenate([self._known, new])
-            lists = np.concatenate([self._lists, self._neighbors.of(new, self._k)])
+            lists = np.concatenate([self._lists, self.neighbors.of(new, self._k)])
             order = rows.argsort()
             self._known, self._lists = rows[order], lists[order]
         return self._lists[np.searchsorted(self._known, labeled)]
 
     def _widened(self, labeled: Rows, size: int, pool: Pool) -> Rows:
-        most = self._neighbors.num_rows - 1
+        most = self.neighbors.num_rows - 1
         k, found = self._k, np.empty(0, np.int64)
         while len(found) < size:
             if k == most:  # an approximate index may never find all
@@ -102,7 +102,7 @@ class Seals:
                 missing = np.setdiff1d(unlabeled, found, assume_unique=True)
                 return np.sort(np.concatenate([found, missing[: size - len(found)]]))
             k = min(2 * k, most)
-            found = _unlabeled(self._neighbors.of(labeled, k), pool)
+            found = _unlabeled(self.neighbors.of(labeled, k), pool)
         return found
 
 

@@ -11,9 +11,12 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from alframe.cli.signing import decisive
+from alframe.data.dataset import Dataset
+from alframe.data.on_embeddings import on_embeddings
 from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError, nearest, placed
 from alframe.parts import Parts
+from alframe.protocols import Candidates
 from alframe.sharing import Sharing
 
 Node = Mapping[str, Any]
@@ -103,9 +106,12 @@ def _mistake(error: Exception, key: str) -> UserError | None:
 def build_parts(config: Node) -> tuple[Parts, Any]:
     """Returns the parts of a run, and the hardware it runs on."""
     hardware = build(config, "trainer")
-    data = build(config, "data")
+    inputs = data = build(config, "data")
     if config.get("concept") is not None:
         data = one_against_rest(data, str(config["concept"]))
+    stored = config.get("embeddings") or {}
+    if stored.get("learn"):
+        data = on_embeddings(data, stored["train"], stored["test"])
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None
@@ -114,15 +120,31 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         task=task,
         target=build(config, "target", **context),
         proxy=proxy,
-        # Without context: neither may see the dataset, whose labels are hidden.
+        # Neither may see the dataset, whose labels are hidden.
         strategy=build(config, "strategy"),
-        candidates=build(config, "candidates"),
+        candidates=_build_candidates(config, inputs),
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
         limits=build(config, "limits", device=str(hardware.device)),
         sharing=_build_sharing(config, data.fingerprint, hardware),
     )
     return parts, hardware
+
+
+def _build_candidates(config: Node, data: Dataset) -> Candidates:
+    """Builds the candidate rule, and before it the neighborhood where it asks for one."""
+    node = config["candidates"]
+    context: dict[str, Any] = {}
+    if isinstance(node, Mapping) and "neighbors" in accepted(find_target(node, "candidates"))[0]:
+        from alframe.cli.neighbors import neighborhood
+
+        check_keys(config["audit"], "audit")
+        index, audit = build(config, "index"), build(config, "audit")
+        context["neighbors"] = neighborhood(
+            data, index, config["index"], config["embeddings"]["train"], audit
+        )
+    rule: Candidates = build(config, "candidates", **context)
+    return rule
 
 
 def _build_sharing(config: Node, fingerprint: str, hardware: Any) -> Sharing | None:

@@ -61,7 +61,9 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         # what the strategy listened to, so that a report knows what of it was paid for
         "observes": sorted({"short fits" if n.short else "fit" for n in parts.strategy.needs}),
     }
-    run = RunDir.open(path, config, {"data": identity(parts.data)})
+    neighbors = getattr(parts.candidates, "neighbors", None)
+    found = {} if neighbors is None else {"neighbors": neighbors.describe()}
+    run = RunDir.open(path, config, {"data": identity(parts.data), **found})
     log.info("run directory: %s", path)
     record = Record(run)
     tracker = Tracker(_loggers(config, run), path / "tracking" / "sent.txt")
