@@ -40,7 +40,7 @@ def neighborhood(
         data: Whose rows are searched.
         index: As the config made it, not built.
         words: Its config: another one is another index.
-        folder: Of the store (the config key ``embeddings.train``), or None for the inputs themselves.
+        folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves.
         audit: Of an index that is not exact.
 
     Raises:
