@@ -234,8 +234,12 @@ def _check_same(path: Path, config: Mapping[str, Any], identity: Mapping[str, An
             )
 
 
-def take_lock(path: Path) -> IO[str]:
+def take_lock(path: Path, name: str = "lock") -> IO[str]:
     """Locks a folder; the system frees the lock when this process ends, however it ends.
+
+    Args:
+        path: The folder.
+        name: Of the lock's file in it; those of different names are different locks.
 
     Returns:
         The lock's file, to be closed in order to free it.
@@ -243,7 +247,7 @@ def take_lock(path: Path) -> IO[str]:
     Raises:
         HeldError: If a live process holds it.
     """
-    file = (path / "lock").open("a+")
+    file = (path / name).open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -33,7 +33,7 @@ def options():
     """Yields every option of every group, in each of its places."""
     for file in sorted(CONFIGS.rglob("*.yaml")):
         group = file.parent.relative_to(CONFIGS).as_posix()
-        if group in (".", "experiment", "debug"):
+        if group in (".", "experiment", "debug", "encoder"):  # alframe-embed's own is the last
             continue
         for place in PLACES.get(group, (group,)):
             choice = f"{place}={file.stem}"
@@ -62,7 +62,7 @@ def test_the_groups_here_are_all_groups():
     default = compose()
     assert {group for group in PARTS if default[group] is not None} == set(PARTS) - {"proxy"}
     folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"experiment", "debug", "paths", *PLACES}
+    others = {"experiment", "debug", "paths", "encoder", *PLACES}
     assert folders == others | (set(PARTS) - {"target", "proxy"})
     assert {file.stem for file in (CONFIGS / "debug").glob("*.yaml")} == set(DEBUGS)
 

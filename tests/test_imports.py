@@ -66,7 +66,8 @@ ONLY_IN = [
     ("wandb", {"tracking"}),
     ("tensorboard", {"tracking"}),
     ("faiss", {"neighbors"}),
-    ("torchvision", {"data", "models"}),
+    ("torchvision", {"data", "models", "encoders"}),
+    ("timm", {"encoders"}),
     ("torchmetrics", {"tasks"}),
     ("alframe.cli", {"cli", "sweeps", "__main__"}),
     ("alframe.report", {"report"}),
@@ -75,6 +76,7 @@ ONLY_IN = [
     ("alframe.strategies", {"strategies"}),
     ("alframe.candidates", {"candidates"}),
     ("alframe.oracles", {"oracles"}),
+    ("alframe.encoders", {"cli", "encoders"}),
 ]
 
 
@@ -141,6 +143,19 @@ MAY_IMPORT = {
         ["numpy", "pandas", "scipy", "matplotlib", "pyarrow", "yaml", "rich"],
     ),
     "models": (["alframe.models", "alframe.errors"], ["numpy", "torch", "torchvision"]),
+    "encoders": (
+        ["alframe.encoders", "alframe.learners.hardware"]
+        + [f"alframe.{n}" for n in ("protocols", "errors", "options", "data", "models")],
+        ["numpy", "torch", "torchvision", "timm", "safetensors"],
+    ),
+    **{
+        name: (
+            ["alframe.store", "alframe.store_manifest", "alframe.store_plan", "alframe.store_shard"]
+            + [f"alframe.{n}" for n in ("protocols", "errors", "options", "files", "run_dir")],
+            ["numpy"],
+        )
+        for name in ("store", "store_manifest", "store_plan", "store_shard", "store_writer")
+    },
 }
 
 
@@ -203,8 +218,9 @@ HEAVY = ("torch", "pytorch_lightning", "torchvision", "sklearn", "pandas", "matp
         ("import alframe, alframe.cli", HEAVY),
         ("import alframe.report.cli", ("torch", "hydra", "pytorch_lightning", "alframe.cli")),
         ("import alframe.run_dir, alframe.protocols, alframe.schedule, alframe.pool", HEAVY),
+        ("import alframe.store, alframe.store_writer, alframe.cli.embed", HEAVY),
     ],
-    ids=["cli", "report", "core"],
+    ids=["cli", "report", "core", "store"],
 )
 def test_importing_is_cheap(code, absent):
     program = f"import sys; {code}; print([m for m in {absent} if m in sys.modules])"

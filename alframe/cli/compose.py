@@ -26,17 +26,20 @@ KEYS = (
 LONGEST_NAME = 120  # characters; file systems end at 255 bytes
 
 
-def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
+def compose(
+    overrides: Sequence[str], folders: Sequence[Path] = (), primary: str = "run"
+) -> DictConfig:
     """Returns the composed config with Hydra's own part under ``hydra``.
 
     Args:
         overrides: As on the command line.
         folders: Config folders of others, as with ``--config-dir``.
+        primary: The primary config: ``run``, or ``embed`` for alframe-embed.
     """
     paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
     search = [f"hydra.searchpath=[{paths}]"] if paths else []
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3", job_name="alframe"):
-        return hydra.compose("run", [*overrides, *search], return_hydra_config=True)
+        return hydra.compose(primary, [*overrides, *search], return_hydra_config=True)
 
 
 def with_aliases(words: Sequence[str]) -> list[str]:

@@ -37,13 +37,16 @@ def config_groups(folders: Iterable[Path]) -> dict[str, list[str]]:
     return groups
 
 
-def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path]) -> UserError:
+def explain(
+    error: Exception, overrides: Sequence[str], folders: Sequence[Path], primary: str = "run"
+) -> UserError:
     """Returns the mistake in one sentence, with the nearest known key or option.
 
     Args:
         error: What was raised; a `UserError` is returned as it is.
         overrides: The words of the command line, to find what the rest of them compose.
         folders: The config folders, for their groups; the first is alframe's own.
+        primary: The primary config.
     """
     if isinstance(error, UserError):
         return error
@@ -58,7 +61,7 @@ def explain(error: Exception, overrides: Sequence[str], folders: Sequence[Path])
     if match := NO_SUCH_KEY.search(text):
         key = next(part for part in match.groups() if part)
         full = getattr(error, "full_key", None) or key
-        known = _known_keys(full, overrides, folders[1:])
+        known = _known_keys(full, overrides, folders[1:], primary)
         return UserError(f"{full}: expected a known config key{_nearest_key(full, known, groups)}")
     if match := NO_VALUE.search(text):
         return UserError(f"{match[1]}: expected KEY=VALUE, or a flag that alframe --help lists")
@@ -80,15 +83,17 @@ def _nearest_key(full: str, known: set[str], groups: dict[str, list[str]]) -> st
     return nearest(full, siblings or known)
 
 
-def _known_keys(bad: str, overrides: Sequence[str], folders: Sequence[Path]) -> set[str]:
+def _known_keys(
+    bad: str, overrides: Sequence[str], folders: Sequence[Path], primary: str
+) -> set[str]:
     """Returns the keys and groups of what the other words compose, or of the default config."""
     from alframe.cli.compose import compose
 
     others = [word for word in overrides if word.lstrip("+~").split("=")[0] != bad]
     single = [word for word in others if "," not in word]  # a sweep's values do not compose at once
-    default = config = compose([])
+    default = config = compose([], primary=primary)
     with suppress(HydraException, OmegaConfBaseException, ValueError):
-        config = compose(single, folders)
+        config = compose(single, folders, primary)
     choices = [*config.hydra.runtime.choices, *default.hydra.runtime.choices]
     groups = {str(name) for name in choices if not name.startswith("hydra/")}
     with open_dict(config):

@@ -80,6 +80,19 @@ class Dataset:
         """The shape of one row: (h, w, c) or (d,)."""
         return self.inputs.shape[1:]
 
+    def inputs_of(self, split: Literal["train", "test"]) -> Array:
+        """Returns the inputs of the training rows (all of them) or of the test rows."""
+        return self.inputs if split == "train" else self.test_inputs
+
+    def inputs_fingerprint(self, split: Literal["train", "test"]) -> str:
+        """Returns the sha256 (hex) over a split's inputs and how they are standardized.
+
+        Labels, and how rows are shared out, are not part of it: two datasets that differ only in
+        these have the same embeddings.
+        """
+        arrays = {"inputs": self.inputs_of(split), "mean": self.mean, "std": self.std}
+        return _fingerprint(arrays, split)
+
     def reveal(self, rows: Rows) -> Array:
         """Gives the labels of training rows: the one door, for oracles and validation only.
 

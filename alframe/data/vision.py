@@ -44,14 +44,14 @@ def torchvision_dataset(
     if name not in _READERS:
         raise UserError(f"data.name={name}: expected one of {', '.join(_READERS)}.")
     splits, loading = parted(options)  # before the download
-    train, test = _read(name, Path(root).expanduser(), download)
+    train, test = read_torchvision(name, Path(root).expanduser(), download)
     return build_dataset(
         name, _arrays(train), _arrays(test), train.classes, splits, loading=loading
     )
 
 
-def _read(name: str, root: Path, download: bool) -> tuple[Any, Any]:
-    """Returns torchvision's training and test part."""
+def read_torchvision(name: str, root: Path, download: bool) -> tuple[Any, Any]:
+    """Returns torchvision's training and test part; errors are those of `torchvision_dataset`."""
     import torchvision.datasets
 
     class_name, folder = _READERS[name]

@@ -12,6 +12,7 @@ import yaml
 from tiny_runs import ACTIVE, environment
 
 import alframe.cli
+import alframe.cli.embed
 import alframe.cli.select
 import alframe.report.cli
 from alframe.cli import run
@@ -63,6 +64,7 @@ def test_the_commands_are_installed(workdir):
         "alframe": alframe.cli.main,
         "alframe-report": alframe.report.cli.main,
         "alframe-select": alframe.cli.select.main,
+        "alframe-embed": alframe.cli.embed.main,
     }
     script = Path(sysconfig.get_path("scripts")) / "alframe"
     for command in ([str(script)], [sys.executable, "-m", "alframe"]):

@@ -1,0 +1,148 @@
+"""Embeddings of a frozen encoder on disk, memory-mapped, in shards.
+
+A store is a folder: ``store.json`` says what the embeddings are of, and ``shard_00000.npy``,
+``shard_00001.npy``, ... hold them, row after row. numpy alone reads a shard:
+``np.load("shard_00000.npy", mmap_mode="r")`` gives an array [rows, width].
+
+What they are of is the store's key: the sha256 of the inputs and how they are standardized, the
+split, the encoder's name, the sha256 of its weights, and the type that is stored. An index that was
+built on a store keeps the key, so that it is never searched with other embeddings.
+`alframe.store_writer` fills stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from alframe.errors import UserError
+from alframe.protocols import Array, Rows
+from alframe.store_manifest import (
+    Manifest,
+    check_size,
+    check_sum,
+    invalid_words,
+    key_of,
+    shard_path,
+)
+
+TAKEN_AT_ONCE = 65536  # rows, so that what is copied on the way stays small
+
+
+class Store:
+    """A finished store, read-only; opening it maps nothing yet.
+
+    Attributes:
+        folder: Where it is.
+        num_rows: Its rows: row r of the store is row r of the dataset's split.
+        width: Values of an embedding.
+        dtype: As it is stored, ``float16`` or ``float32``.
+        parts: What the embeddings are of, by name.
+        key: A hash of ``parts``.
+        invalid: Rows [k], ascending, that were not finite or zero and are NaN throughout here.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.num_rows = manifest.layout.rows
+        self.width = manifest.layout.width
+        self.dtype = manifest.layout.dtype
+        self.parts: Mapping[str, str] = manifest.parts
+        self.key = key_of(manifest.parts)
+        invalid = [row for rows in manifest.invalid().values() for row in rows]
+        self.invalid: Rows = np.array(sorted(invalid), dtype=np.int64)
+        self._layout = manifest.layout
+        self._sums = {shard: str(record["sha256"]) for shard, record in manifest.shards.items()}
+        self._maps: dict[int, Array] = {}
+
+    @classmethod
+    def open(cls, folder: str | Path, key: str = "store") -> Self:
+        """Opens a finished store, and checks the sizes of its files, but not their contents.
+
+        Args:
+            folder: Of the store.
+            key: The config key of the folder, for errors.
+
+        Raises:
+            UserError: If there is none, it is not finished, or a shard is absent or truncated.
+        """
+        path = Path(folder).expanduser()
+        manifest = Manifest.read(path, key)
+        if manifest.state == "invalid":
+            raise UserError(f"{key}={folder}: {invalid_words(manifest)}")
+        if manifest.state != "complete":
+            raise UserError(
+                f"{key}={folder} is not finished: {len(manifest.shards)} of "
+                f"{manifest.layout.shards} shards are; run its alframe-embed command again"
+            )
+        for shard in range(manifest.layout.shards):
+            check_size(path, manifest.layout, shard)
+        return cls(path, manifest)
+
+    def verify(self) -> None:
+        """Compares every shard with its checksum, which reads all of them.
+
+        Raises:
+            UserError: For the first shard that was altered.
+        """
+        for shard, expected in sorted(self._sums.items()):
+            check_sum(self.folder, shard, expected)
+
+    def chunks(self, rows_per_chunk: int) -> Iterator[tuple[int, Array]]:
+        """Yields the rows in order, as views of the files; nothing is copied.
+
+        Args:
+            rows_per_chunk: At most so many; a chunk ends where a shard ends.
+
+        Yields:
+            The first row, and the embeddings [m, d] from there on, as they are stored. They cannot
+            be written to.
+        """
+        if rows_per_chunk < 1:
+            raise ValueError(f"expected 1 or more rows in a chunk, got {rows_per_chunk}")
+        for shard in range(self._layout.shards):
+            stored, start = self._map(shard), self._layout.span(shard).start
+            for first in range(0, len(stored), rows_per_chunk):
+                yield start + first, stored[first : first + rows_per_chunk]
+
+    def take(self, rows: Rows) -> Array:
+        """Returns the embeddings of some rows.
+
+        Args:
+            rows: Row numbers [m], in any order; repeats are allowed.
+
+        Returns:
+            float32 [m, d], in the order of ``rows``.
+
+        Raises:
+            IndexError: For what is no row of the store. Negative numbers do not count from the end.
+        """
+        rows = self._checked(rows)
+        taken = np.empty((len(rows), self.width), dtype=np.float32)
+        order = np.argsort(rows, kind="stable")  # a disk wants to be read forwards
+        for begin in range(0, len(rows), TAKEN_AT_ONCE):
+            places = order[begin : begin + TAKEN_AT_ONCE]
+            shards = rows[places] // self._layout.rows_per_shard
+            ends = np.flatnonzero(np.diff(shards)) + 1
+            for part in np.split(places, ends):
+                shard = int(rows[part[0]]) // self._layout.rows_per_shard
+                taken[part] = self._map(shard)[rows[part] - self._layout.span(shard).start]
+        return taken
+
+    def _checked(self, rows: Rows) -> Rows:
+        rows = np.asarray(rows)
+        if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
+            raise IndexError(f"expected row numbers [m], got {rows.dtype} {list(rows.shape)}")
+        outside = rows[(rows < 0) | (rows >= self.num_rows)]
+        if outside.size:
+            raise IndexError(f"row {outside[0]} is not among the {self.num_rows} rows of the store")
+        return rows.astype(np.int64)
+
+    def _map(self, shard: int) -> Array:
+        if shard not in self._maps:
+            mapped = np.load(shard_path(self.folder, shard), mmap_mode="r", allow_pickle=False)
+            self._maps[shard] = np.asarray(mapped)
+        return self._maps[shard]
