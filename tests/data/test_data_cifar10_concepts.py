@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from alframe.data.concepts import cifar10_concepts, concept_of
+from alframe.data.cifar10_concepts import cifar10_concepts, concept_of
 from alframe.data.vision import torchvision_dataset
 from alframe.errors import UserError
 
