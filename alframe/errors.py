@@ -1,8 +1,10 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and what its message is made of."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -16,3 +18,10 @@ def placed(mistake: UserError, key: str) -> UserError:
     """Completes a key in a learner's message: it does not know if it is the target or the proxy."""
     begins_with_a_key = re.match(r"[a-z_.]+=", str(mistake))
     return UserError(f"{key}.{mistake}" if begins_with_a_key else f"{key}: {mistake}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns " (did you mean X?)", or nothing where no known word is near."""
+    public = [name for name in known if not name.rpartition(".")[2].startswith("_")]
+    close = difflib.get_close_matches(word, public, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close and close[0] != word else ""

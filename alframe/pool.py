@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from alframe.protocols import Array, Rows
 
@@ -40,6 +41,16 @@ class Pool:
         In core-set selection these are all rows: their labels are known, but none was picked.
         """
         return np.flatnonzero(self.eligible & (self.asked == NEVER))
+
+    @property
+    def queried(self) -> Rows:
+        """Rows that were ever asked for, ascending; between two rounds all of them are labeled."""
+        return np.flatnonzero(self.asked != NEVER)
+
+    def is_unlabeled(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Tells for each row whether it is among the unlabeled ones."""
+        unlabeled: npt.NDArray[np.bool_] = self.eligible[rows] & (self.asked[rows] == NEVER)
+        return unlabeled
 
     @property
     def awaiting(self) -> Rows:

@@ -182,12 +182,16 @@ class Strategy(Protocol):
 class Candidates(Protocol):
     """Chooses which unlabeled rows are looked at, as a function of the pool's state."""
 
-    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:
-        """Returns unlabeled rows, ascending."""
+    def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:
+        """Returns unlabeled rows, ascending, from which ``size`` are going to be picked."""
         ...
 
     def at_least(self, unlabeled: int) -> int:
         """Returns how many rows it gives at the least while so many are unlabeled."""
+        ...
+
+    def at_most(self, unlabeled: int, labeled: int) -> int:
+        """Returns how many rows it gives at the most, though never fewer than are asked for."""
         ...
 
 
@@ -207,10 +211,9 @@ class Workspace(Protocol):
 class Fitted(Protocol):
     """A trained model.
 
-    It may also have ``costs``, a mapping of what it knows of its price: ``samples`` (rows that it
-    was trained on, counted again in each epoch), ``peak_bytes`` (the most device memory at a time;
-    None on a CPU; of the last part of an interrupted fit) and ``multiply_adds`` (of the model, for
-    one row).
+    It may also have ``costs``, by name: ``samples`` (rows that it was trained on, counted again in
+    each epoch), ``peak_bytes`` (of device memory at a time; None on a CPU; of the last part of an
+    interrupted fit) and ``multiply_adds`` (of the model, for one row).
     """
 
     @property
@@ -252,11 +255,7 @@ class Learner(Protocol):
         ...
 
     def bytes_per_row(self, need: Need) -> int:
-        """Returns what observing one row for a need takes, in bytes, before anything is trained.
-
-        Raises:
-            UserError: If the model does not fit the dataset.
-        """
+        """Returns what observing one row for a need takes, in bytes, before anything is trained."""
         ...
 
 
@@ -283,6 +282,10 @@ class Task(Protocol):
 
     def initial_rows(self, size: int, eligible: Rows, rng: np.random.Generator) -> Rows:
         """Draws the rows that are labeled before the first round."""
+        ...
+
+    def progress(self, labels: Array) -> dict[str, Any]:
+        """Returns further columns of ``metrics.csv``: what the labels acquired so far tell."""
         ...
 
     def check_labels(self, labels: Array, remedy: str) -> None:

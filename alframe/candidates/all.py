@@ -15,6 +15,10 @@ class All:
         """See `alframe.protocols.Candidates.at_least`."""
         return unlabeled
 
-    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:  # noqa: ARG002
+    def at_most(self, unlabeled: int, labeled: int) -> int:  # noqa: ARG002
+        """See `alframe.protocols.Candidates.at_most`."""
+        return unlabeled
+
+    def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:  # noqa: ARG002
         """See `alframe.protocols.Candidates.rows`."""
         return pool.unlabeled

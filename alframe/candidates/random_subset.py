@@ -33,7 +33,11 @@ class RandomSubset:
             return min(max(1, round(self.size * unlabeled)), unlabeled)
         return min(self.size, unlabeled)
 
-    def rows(self, pool: Pool, rng: np.random.Generator) -> Rows:
+    def at_most(self, unlabeled: int, labeled: int) -> int:  # noqa: ARG002
+        """See `alframe.protocols.Candidates.at_most`."""
+        return self.at_least(unlabeled)
+
+    def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:  # noqa: ARG002
         """See `alframe.protocols.Candidates.rows`."""
         unlabeled = pool.unlabeled
         return np.sort(rng.choice(unlabeled, self.at_least(len(unlabeled)), replace=False))

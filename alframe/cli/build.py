@@ -10,9 +10,9 @@ from typing import Any, get_args, get_type_hints
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
-from alframe.cli.mistakes import nearest
 from alframe.cli.signing import decisive
-from alframe.errors import UserError, placed
+from alframe.data.concepts import one_against_rest
+from alframe.errors import UserError, nearest, placed
 from alframe.parts import Parts
 from alframe.sharing import Sharing
 
@@ -104,6 +104,8 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
     """Returns the parts of a run, and the hardware it runs on."""
     hardware = build(config, "trainer")
     data = build(config, "data")
+    if config.get("concept") is not None:
+        data = one_against_rest(data, str(config["concept"]))
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None

@@ -10,8 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from alframe.cli.mistakes import nearest
-from alframe.errors import UserError
+from alframe.errors import UserError, nearest
 from alframe.run_dir import new_run_dir
 
 _INSTALLED = Path(__file__).parents[1] / "configs"
@@ -19,8 +18,8 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 """The config folder: inside the package in a wheel, beside it in a checkout."""
 
 KEYS = (
-    "name", "seed", "run_dir", "resume", "pipeline", "data", "task", "target", "proxy", "strategy",
-    "candidates", "oracle", "schedule", "trainer", "limits", "share", "logger",
+    "name", "seed", "run_dir", "resume", "concept", "pipeline", "data", "task", "target", "proxy",
+    "strategy", "candidates", "oracle", "schedule", "trainer", "limits", "share", "logger",
     "paths", "choices",
 )  # fmt: skip
 LONGEST_NAME = 120  # characters; file systems end at 255 bytes
@@ -43,11 +42,15 @@ def compose(
 
 
 def with_aliases(words: Sequence[str]) -> list[str]:
-    """Makes two natural forms work that Hydra does not take.
+    """Makes natural forms work that Hydra does not take.
 
-    ``learner@proxy=null`` (Hydra cannot choose nothing for a group), and ``-m`` after overrides.
+    ``learner@proxy=null`` (Hydra cannot choose nothing for a group), ``-m`` after overrides, and
+    ``concept=NAME``, which also chooses the task and the schedule unless they are chosen.
     """
     plain = ["proxy=null" if word == "learner@proxy=null" else word for word in words]
+    if any(word.startswith("concept=") and word != "concept=null" for word in words):
+        chosen = {word.partition("=")[0] for word in words}
+        plain += [f"{group}=rare_concept" for group in ("task", "schedule") if group not in chosen]
     return sorted(plain, key=lambda word: word not in ("-m", "--multirun"))
 
 

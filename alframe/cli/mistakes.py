@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -12,19 +11,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from alframe.errors import UserError
+from alframe.errors import UserError, nearest
 from alframe.run_dir import flatten
 
 NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 NO_VALUE = re.compile(r"Error parsing override '([^']+)'\s+missing EQUAL")
 NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns " (did you mean X?)", or nothing where no known word is near."""
-    public = [name for name in known if not name.rpartition(".")[2].startswith("_")]
-    close = difflib.get_close_matches(word, public, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close and close[0] != word else ""
 
 
 def config_groups(folders: Iterable[Path]) -> dict[str, list[str]]:

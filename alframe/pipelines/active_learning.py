@@ -12,7 +12,8 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
-from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages, choice_costs
+from alframe.pipelines.costs import choice_costs
+from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
 from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
@@ -67,9 +68,10 @@ class ActiveLearning:
         if len(counts) == 1:
             return {}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
-        candidates = parts.candidates.rows(pool, rng(self.seed, "candidates", 1))
         size = max(after - before for before, after in pairwise(counts))
-        return check_cost(parts, len(candidates), counts[-1], size, parts.strategy.needs)
+        unlabeled = len(parts.data.pool_rows) - counts[0]
+        most = max(size, parts.candidates.at_most(unlabeled, counts[-1]))
+        return check_cost(parts, most, counts[-1], size, parts.strategy.needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all rounds; a resumed run passes the finished stages."""
@@ -91,7 +93,12 @@ class ActiveLearning:
                     stages.discard_fit(f"round_{round_id - 1:03d}_{model}")
             models = self._models(stages, key, round_id, count == counts[-1], pool)
             selector_name = next(iter(models), "")
-            place = {"round_id": round_id, "train_rows": count}
+            place = {
+                "round_id": round_id,
+                "train_rows": count,
+                **self.parts.task.progress(pool.labels(pool.labeled)),
+                "share_touched": stages.share_touched(pool),
+            }
             rows = stages.evaluate(key, models, count, place, {selector_name: costs})
             if self._reached(rows):
                 reason = f"target accuracy reached with {count} labels"
@@ -119,7 +126,7 @@ class ActiveLearning:
         if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
         else:
-            look = partial(stages.look, pool, selector, round_id)
+            look = partial(stages.look, pool, selector, round_id, size)
             query = stages.choose(key, size, pool, look, round_id)
             usual = self.parts.schedule.usual_size(round_id)
             if size < usual:

@@ -11,16 +11,15 @@ from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
 from alframe.parts import Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
+from alframe.pipelines.costs import NO_COSTS, choice_costs
 from alframe.pipelines.fidelity import check_fidelity, compare
 from alframe.pipelines.selector import Selector, recorded
 from alframe.pipelines.stages import (
-    NO_COSTS,
     LabelsPendingError,
     LazyFit,
     Look,
     Outcome,
     Stages,
-    choice_costs,
 )
 from alframe.pool import Pool
 from alframe.protocols import PipelineName, Rows, View
@@ -85,12 +84,13 @@ class CoreSet:
         total = len(data.pool_rows)
         for count in self.counts():
             check_candidates(self.parts.candidates, total, [0, count])
-        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates"))
+        largest = max(self.counts())
+        candidates = self.parts.candidates.rows(pool, largest, rng(self.seed, "candidates"))
         if self.parts.oracle.free:
             labels = self.parts.oracle.answer(data.pool_rows)[1]
             self.parts.task.check_labels(labels, "change data or its splits")
         needs = recorded(self.parts, self.parts.selector, self.parts.strategy.needs)
-        return check_cost(self.parts, len(candidates), 0, max(self.counts()), needs)
+        return check_cost(self.parts, len(candidates), 0, largest, needs)
 
     def run(self, stages: Stages) -> Outcome:
         """Runs all sizes; a resumed run passes the finished stages."""
@@ -105,7 +105,8 @@ class CoreSet:
         pool.disclose(data.pool_rows, stages.answer("all", data.pool_rows))
         everything = View(data.pool_rows, pool.labels(data.pool_rows))
         selector = Selector(parts, stages, everything, self.fidelity)
-        look = cache(partial(stages.look, pool, selector.ready, 0))  # once for all sizes
+        # once for all sizes
+        look = cache(partial(stages.look, pool, selector.ready, 0, max(self.counts())))
         timings: dict[str, float] = {}
         picks: list[Rows] = []
         for name, fit in selector.fits.items():

@@ -71,7 +71,7 @@ def compare(
 
     def measure() -> State:
         log.info("fidelity: the target selects from the rows that the proxy selected from")
-        mine = stages.look(pool, full, 0)
+        mine = stages.look(pool, full, 0, max(map(len, picks)))
         chosen = [_choose(stages, pool, mine, len(rows), index) for index, rows in enumerate(picks)]
         place: dict[str, Any] = {
             "candidates": len(mine.candidates),

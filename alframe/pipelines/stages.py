@@ -13,6 +13,7 @@ import numpy as np
 from alframe.meter import Meter
 from alframe.observations import passed_over
 from alframe.parts import Parts
+from alframe.pipelines.costs import NO_COSTS, fit_costs
 from alframe.pipelines.workspace import FitWorkspace, TrackerLike
 from alframe.pool import Pool
 from alframe.protocols import Array, Fitted, Learner, Need, Observations, Rows, State, View
@@ -25,40 +26,6 @@ from alframe.sharing import MAKERS, Wanted, others
 log = logging.getLogger(__name__)
 
 LazyFit = Callable[[], Fitted]
-
-NO_COSTS: Mapping[str, Any] = {"seconds_observe": 0.0, "seconds_select": 0.0}
-"""Of a fit for which nothing was chosen."""
-
-
-def rate(samples: float, seconds: float) -> float | None:
-    """Returns samples per second; None where there was nothing, or no time to measure."""
-    return samples / seconds if samples and seconds else None
-
-
-def choice_costs(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the columns of ``metrics.csv`` that say what a choice took.
-
-    Args:
-        query: What `Stages.choose` returned; of version 0.1.0 it holds the seconds alone.
-    """
-    costs: dict[str, Any] = {}
-    for part, counted in (("observe", "observed"), ("select", "candidates")):
-        seconds = query.get(f"seconds_{part}", 0.0)
-        costs[f"seconds_{part}"] = seconds
-        costs[f"samples_per_second_{part}"] = rate(query.get(counted, 0), seconds)
-        costs[f"peak_bytes_{part}"] = query.get(f"peak_bytes_{part}")
-    return costs
-
-
-def fit_costs(fitted: Fitted) -> dict[str, Any]:
-    """Returns the columns of ``metrics.csv`` that say what a fit took, as far as it knows."""
-    costs = getattr(fitted, "costs", {})
-    return {
-        "seconds_fit": fitted.seconds,
-        "samples_per_second_fit": rate(costs.get("samples", 0), fitted.seconds),
-        "peak_bytes_fit": costs.get("peak_bytes"),
-        "multiply_adds": costs.get("multiply_adds"),
-    }
 
 
 class LabelsPendingError(Exception):
@@ -119,6 +86,7 @@ class Stages:
         self.record = record
         self.tracker = tracker
         self._shared_from: dict[str, str] = {}
+        self._touched = np.zeros(parts.data.num_rows, dtype=bool)
 
     def fit(
         self, name: str, learner: Learner, view: View, needs: Sequence[Need], round_id: int
@@ -192,10 +160,12 @@ class Stages:
         self._report(key, rows)
         return rows
 
-    def look(self, pool: Pool, selector: Callable[[], Observer] | None, round_id: int) -> Look:
+    def look(
+        self, pool: Pool, selector: Callable[[], Observer] | None, round_id: int, size: int
+    ) -> Look:
         """Observes the candidates; the selector may be None where nothing need be seen."""
         strategy = self.parts.strategy
-        candidates = self.parts.candidates.rows(pool, rng(self.seed, "candidates", round_id))
+        candidates = self.parts.candidates.rows(pool, size, rng(self.seed, "candidates", round_id))
         requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
         if selector is None or not requests:
             return Look(candidates, _Nothing(), 0.0)
@@ -212,7 +182,8 @@ class Stages:
 
         Returns:
             ``rows``, ``scores`` and ``weights`` (where given), the numbers of ``candidates`` and of
-            ``observed`` rows, and ``seconds`` and ``peak_bytes`` of ``observe`` and ``select``.
+            ``observed`` rows, ``touched`` (bits: each row that was ever a candidate), and
+            ``seconds`` and ``peak_bytes`` of ``observe`` and ``select``.
         """
 
         def select() -> State:
@@ -223,10 +194,13 @@ class Stages:
                     size, looked.candidates, pool, looked.seen, stream
                 )
             check_query(query, size, looked.candidates)
+            touched = self._touched.copy()
+            touched[looked.candidates] = True
             optional = {"scores": query.scores, "weights": query.weights}
             return {
                 "rows": query.rows,
                 "candidates": len(looked.candidates),
+                "touched": np.packbits(touched),
                 "seconds_observe": looked.seconds,
                 "seconds_select": meter.seconds,
                 "observed": looked.observed,
@@ -235,7 +209,15 @@ class Stages:
                 **{name: values for name, values in optional.items() if values is not None},
             }
 
-        return self.run.once(f"stages/{key}_query", select)
+        query = self.run.once(f"stages/{key}_query", select)
+        if "touched" in query:  # version 0.1.0 kept none
+            self._touched = np.unpackbits(query["touched"], count=len(self._touched)).astype(bool)
+        return query
+
+    def share_touched(self, pool: Pool) -> float:
+        """Returns the share of the pool that is labeled or was ever a candidate, in [0, 1]."""
+        touched = (self._touched | (pool.asked >= 0)) & pool.eligible
+        return float(touched.sum() / pool.eligible.sum())
 
     def answer(self, key: str, rows: Rows) -> Array:
         """Returns the oracle's labels for ``rows``, in their order.

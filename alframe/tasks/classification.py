@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -81,6 +81,10 @@ class Classification:
             members = labels == label
             turn[members] = np.arange(members.sum())
         return shuffled[np.lexsort((labels, turn))][:size]
+
+    def progress(self, labels: Array) -> dict[str, Any]:  # noqa: ARG002
+        """See `alframe.protocols.Task.progress`."""
+        return {}
 
     def check_labels(self, labels: Array, remedy: str) -> None:
         """See `alframe.protocols.Task.check_labels`."""

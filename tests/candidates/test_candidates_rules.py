@@ -29,7 +29,7 @@ def pool(asked=10):
 
 
 def draw(rule, seed=0, asked=10):
-    return rule.rows(pool(asked), np.random.default_rng(seed))
+    return rule.rows(pool(asked), 1, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -278,3 +278,48 @@ def test_status_is_complete(workdir, data):
     table = metrics(path, timings=True)
     seconds = table[table.split == "test"].seconds_fit.sum()
     assert found["timings"]["target"] == pytest.approx(seconds)
+
+
+def test_the_share_that_was_touched_only_grows(workdir):
+    """At most a quarter of what is left is looked at in a round, and what is labeled counts."""
+    path = run(*ACTIVE, QUIET, "candidates=random_subset", "candidates.size=0.25").path
+    shares = metrics(path).groupby("round_id").share_touched.first()
+    assert shares[0] == 20 / 200
+    assert (np.diff(shares) > 0).all()
+    assert shares.iloc[-1] <= (20 + 45 + 43) / 200
+    whole = run(*ACTIVE, QUIET).path
+    assert metrics(whole).groupby("round_id").share_touched.first().tolist() == [0.1, 1.0, 1.0]
+
+
+def test_a_resumed_run_knows_what_was_touched(workdir, monkeypatch):
+    words = (*ACTIVE, QUIET, "candidates=random_subset", "candidates.size=0.25")
+    expected = run(*words, "run_dir=whole").path
+    fit = ProbeLearner.fit
+
+    def once(self, view, *rest):
+        if len(view.rows) == 30 and not once.over:
+            once.over = True
+            raise KeyboardInterrupt
+        return fit(self, view, *rest)
+
+    once.over = False
+    monkeypatch.setattr(ProbeLearner, "fit", once)
+    with pytest.raises(KeyboardInterrupt):
+        run(*words, "run_dir=stopped")
+    assert_same_results(run(*words, "run_dir=stopped").path, expected)
+
+
+def test_a_rare_concept_is_searched_for(workdir):
+    words = ("concept=7", "learner@target=probe")
+    words += ("task.positives=2", "task.negatives=18", "schedule.initial=20")
+    path = run(*words, QUIET, "schedule.budget=80", "data.validation=0").path
+    table = metrics(path)
+    assert (table.split == "test").all()
+    found = table.positives_found.to_numpy()
+    picked = selections(path)
+    counts = picked.groupby("round_id").label.sum().cumsum()
+    assert found.tolist() == counts.tolist()
+    assert found[0] == 2
+    assert found[-1] > 8  # a tenth of the rows are sevens: entropy finds more
+    assert table.average_precision.between(0, 1).all()
+    assert table.average_precision.iloc[-1] > table.average_precision.iloc[0]

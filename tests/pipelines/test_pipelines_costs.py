@@ -4,7 +4,7 @@ import pytest
 from tiny_runs import ACTIVE, CNN_FITS, DATA, metrics
 
 from alframe.cli import run
-from alframe.pipelines.stages import choice_costs
+from alframe.pipelines.costs import choice_costs
 
 NETWORKS = (
     "pipeline=core_set", "pipeline.sizes=[50]", "learner@proxy=mlp", "proxy.recipe.epochs=2",

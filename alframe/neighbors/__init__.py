@@ -1,0 +1,1 @@
+"""Which embeddings lie next to which."""

@@ -1,0 +1,23 @@
+"""What a candidate rule asks of an index of embeddings."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from alframe.protocols import Rows
+
+
+class Neighbors(Protocol):
+    """Which rows lie next to which, by embeddings that no fit of the run changes."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are to be found."""
+        ...
+
+    def of(self, rows: Rows, k: int) -> Rows:
+        """Returns the ``k`` nearest other rows of each row [m, k], nearest first.
+
+        A -1 stands where an approximate index finds fewer.
+        """
+        ...
