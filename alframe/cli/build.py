@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from alframe.cli.signing import decisive
-from alframe.data.concepts import one_against_rest
+from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError, nearest, placed
 from alframe.parts import Parts
 from alframe.sharing import Sharing

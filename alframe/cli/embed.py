@@ -75,7 +75,8 @@ def _compose(words: Sequence[str], folder: Path | None) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from alframe.cli.compose import CONFIGS, compose
-    from alframe.cli.mistakes import explain, nearest
+    from alframe.cli.mistakes import explain
+    from alframe.errors import nearest
 
     folders = [] if folder is None else [folder]
     try:

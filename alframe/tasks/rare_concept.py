@@ -42,7 +42,7 @@ class RankingMeter(Meter):
 
 
 class RareConcept(Classification):
-    """One concept against the rest, see `alframe.data.concepts`.
+    """One concept against the rest, see `alframe.data.one_against_rest`.
 
     The first labels are an experimenter's starting condition, drawn with a look at hidden labels:
     some rows of the concept, as one who searches for it has, and random ones of the rest.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from alframe.data.concepts import one_against_rest
 from alframe.data.digits import digits
+from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError
 from alframe.tasks.rare_concept import RareConcept
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alframe.data.concepts import one_against_rest
 from alframe.data.digits import digits
+from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError
 
 
