@@ -103,16 +103,6 @@ def test_killed_ten_times_by_the_system(workdir):
     assert len(selections(expected)) == 80
 
 
-# A model that takes its time, as a fit on a fast machine would be over before the kill.
-UNHURRIED = """
-import time
-from alframe.models.small_cnn import SmallCNN
-
-class UnhurriedCNN(SmallCNN):
-    def forward(self, inputs):
-        time.sleep(0.02)
-        return super().forward(inputs)
-"""
 LONG_EPOCHS = (
     *CNN_FITS,
     "target.model._target_=unhurried.UnhurriedCNN",
@@ -136,10 +126,8 @@ def batches_done(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_killed_by_the_system_within_epochs(workdir, monkeypatch):
+def test_killed_by_the_system_within_epochs(workdir):
     """50 steps an epoch, and a checkpoint after every second one: each kill is within an epoch."""
-    (workdir / "unhurried.py").write_text(UNHURRIED)
-    monkeypatch.syspath_prepend(workdir)
     expected = run(*LONG_EPOCHS, "run_dir=undisturbed").path
     draws = random.Random(2)
     within = 0

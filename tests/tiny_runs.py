@@ -35,8 +35,8 @@ CORE_SET = ("pipeline=core_set", "learner@target=probe", "learner@proxy=probe", 
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Returns the environment of a process that finds alframe, installed or not."""
-    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    """Returns the environment of a process that finds alframe, installed or not, and test parts."""
+    paths = [str(ROOT), str(ROOT / "tests"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **extra}
 
 
