@@ -1,0 +1,1 @@
+"""The nearest rows of a pool, by embeddings that no fit of the run changes."""
