@@ -118,6 +118,12 @@ class ExactIndex:
             "source_key": source.key,
         }
 
+    @property
+    def invalid(self) -> Rows:
+        """Rows that were left out, ascending."""
+        self._built()
+        return self._scan.invalid
+
     def _built(self) -> EmbeddingSource:
         if self._source is None:
             raise RuntimeError("the index was neither built nor loaded")

@@ -20,6 +20,7 @@ _SAME = {
     "metric": "set index.metric to it",
     "width": "search with the encoder that the index was built on",
     "rows": "build the index again",
+    "factory": "set index.factory to it, or build the index again",
     "source_key": "these are other embeddings: build the index again",
 }
 
@@ -37,7 +38,7 @@ def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) 
     Args:
         folder: Of the index.
         source: What is to be searched.
-        wanted: What the index must be: kind and metric.
+        wanted: What the index must be: kind and metric, and whatever else ``meta.json`` holds.
 
     Raises:
         UserError: If the index is another one, or a file is not what was written.
@@ -48,7 +49,7 @@ def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) 
     try:
         meta = dict(json.loads(path.read_text()))
         sums = {str(name): str(digest) for name, digest in meta["sha256"].items()}
-        found = {name: meta[name] for name in BOUND}
+        found = {name: meta[name] for name in (*BOUND, *wanted)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no description of an index; build it again") from error
     of_source = {"width": source.width, "rows": source.num_rows, "source_key": source.key}

@@ -40,10 +40,21 @@ def chunk_rows(width: int, chunk_bytes: int = CHUNK_BYTES) -> int:
     return max(1, chunk_bytes // (4 * max(1, width)))
 
 
-def float_chunks(source: EmbeddingSource, rows_per_chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """Yields the first row and the embeddings [m, d] of each chunk, float32, not to be changed."""
+def float_chunks(
+    source: EmbeddingSource, rows_per_chunk: int, span: range | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yields the first row and the embeddings [m, d] of each chunk, float32, not to be changed.
+
+    Args:
+        source: The embeddings.
+        rows_per_chunk: At most so many.
+        span: The rows that are wanted, None = all.
+    """
+    span = range(source.num_rows) if span is None else span
     for start, chunk in source.chunks(rows_per_chunk):
-        yield start, as_tensor(chunk).float()
+        low, high = max(start, span.start), min(start + len(chunk), span.stop)
+        if low < high:
+            yield low, as_tensor(chunk[low - start : high - start]).float()
 
 
 def scan(source: EmbeddingSource, metric: str, drop_invalid: bool) -> Scan:
