@@ -13,7 +13,7 @@ from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.index import NeighborIndex
 from alframe.neighbors.source import EmbeddingSource
 from alframe.options import check_range, check_whole
-from alframe.protocols import Rows
+from alframe.protocols import Array, Rows
 
 log = logging.getLogger(__name__)
 ON_LOW = ("warn", "refuse")
@@ -97,8 +97,8 @@ class Audit:
 
     def _judge(self, found: Recall) -> None:
         words = (
-            f"recall@{found.k} of the index is {found.recall:.3f} on {found.queries} rows: expected "
-            f"index.min_recall={self.min_recall:g} or more; raise index.nprobe, index.ef_search or "
+            f"recall@{found.k} of the index is {found.recall:.3f} on {found.queries} rows: "
+            f"expected index.min_recall={self.min_recall:g} or more; raise index.nprobe, index.ef_search or "
             "index.refine, or set index=exact"
         )
         if found.recall >= self.min_recall:
@@ -109,7 +109,8 @@ class Audit:
             log.warning("%s", words)
 
 
-def recalls(true: Rows, found: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
+def recalls(true: Rows, found: Rows) -> Array:
     """Returns the share of the true rows [m, k] that were found [m, k], for each query [m]."""
     hits = [len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]
-    return np.array(hits, dtype=np.float64) / true.shape[1]
+    shares: Array = np.array(hits, dtype=np.float64) / true.shape[1]
+    return shares
