@@ -98,8 +98,8 @@ class Audit:
     def _judge(self, found: Recall) -> None:
         words = (
             f"recall@{found.k} of the index is {found.recall:.3f} on {found.queries} rows: "
-            f"expected index.min_recall={self.min_recall:g} or more; raise index.nprobe, index.ef_search or "
-            "index.refine, or set index=exact"
+            f"expected index.min_recall={self.min_recall:g} or more; raise "
+            "index.nprobe, index.ef_search or index.refine, or set index=exact"
         )
         if found.recall >= self.min_recall:
             log.info("recall@%d of the index is %.3f", found.k, found.recall)
