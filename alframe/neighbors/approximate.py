@@ -81,7 +81,7 @@ class FaissIndex:
         check_metric_option(metric)
         self.metric, self._factory, self._refine = metric, factory, refine
         self._effort = {"nprobe": nprobe or 64, "efSearch": options.get("ef_search") or 128}
-        self._options = options
+        self._options, self._nprobe = options, nprobe
         self._source: EmbeddingSource | None = None
         self._index: Any = None
         check_whole("index.refine", refine, at_least=1 if "LSH" in factory else 0)
@@ -96,6 +96,10 @@ class FaissIndex:
         limit = options.get("memory_gib")
         if limit is not None and not (is_number(limit) and limit > 0):
             raise UserError(f"index.memory_gib={limit}: expected null or GiB above 0.")
+
+    def empty_like(self) -> FaissIndex:
+        """Returns an index with the same settings, to be built or loaded."""
+        return FaissIndex(self._factory, self.metric, self._nprobe, self._refine, **self._options)
 
     def build(self, source: EmbeddingSource) -> None:
         """See `NeighborIndex.build`; reads the source twice, and some rows for training."""
@@ -139,7 +143,10 @@ class FaissIndex:
     def ready(self) -> None:
         """Sets how hard a search looks, and moves the index to GPUs where that is possible."""
         if self._index.ntotal != self._indexed:
-            raise RuntimeError(f"{self._index.ntotal} of {self._indexed} rows were added")
+            raise UserError(
+                f"expected an index of all {self._indexed} rows, got {self._index.ntotal}; merge "
+                "all of its parts, or build it again"
+            )
         for name, value in self._effort.items():
             faiss.set_effort(self._index, name, value)
         self._searched = faiss.on_gpu(self._index) if self._options.get("gpu", True) else None

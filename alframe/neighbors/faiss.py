@@ -146,6 +146,11 @@ def search(index: Any, queries: Array, k: int) -> tuple[Array, Rows]:
     return values, positions
 
 
+def is_graph(index: Any) -> bool:
+    """Tells whether an index is a graph, which cannot be merged."""
+    return _graph_of(index) is not None
+
+
 def write(index: Any, path: Path) -> None:
     """Writes an index to a file."""
     with said(f"write {path}", "free some disk, or choose another folder"):
