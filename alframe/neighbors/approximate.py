@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from alframe.limits import available_bytes
 from alframe.neighbors import faiss
 from alframe.neighbors.decide import decide
 from alframe.neighbors.factory import ROWS_PER_LIST, filled
-from alframe.neighbors.index import check_k, check_metric_option, checked_queries, without
+from alframe.neighbors.index import check_k, checked_queries, without
 from alframe.neighbors.saving import read_meta, write_meta
 from alframe.neighbors.scan import Scan, chunk_rows, float_chunks, scan, unit_rows
+from alframe.neighbors.settings import Settings
 from alframe.neighbors.source import EmbeddingSource
 from alframe.neighbors.widening import found_by
-from alframe.options import check_whole, is_number
+from alframe.options import check_whole
 from alframe.protocols import Array, Rows
 
 log = logging.getLogger(__name__)
@@ -30,76 +31,36 @@ _TRAIN_ROWS = 2**16
 _PAIRS = 2**24  # kept at a time, of queries and the rows found for each
 
 
-class Options(TypedDict, total=False):
-    """What an index of FAISS takes besides; see `FaissIndex`."""
-
-    drop_invalid: bool
-    ef_search: int | None
-    train_rows: int | None
-    seed: int
-    memory_gib: float | None
-    gpu: bool
-
-
 class FaissIndex:
     """An index of FAISS.
 
-    Cosine is the inner product of embeddings scaled to length 1. Without ``refine``, distances and
-    similarities are those of FAISS, in float32 and of the compressed rows where they are
-    compressed, and the order of ties is not defined.
+    Cosine is the inner product of embeddings scaled to length 1. Without ``settings.refine``,
+    distances and similarities are those of FAISS, in float32 and of the compressed rows where they
+    are compressed, and the order of ties is not defined.
 
     Args:
         factory: FAISS's factory string, such as ``IVF4096,Flat``; numbers may be left to the rows
             and the width, see `alframe.neighbors.factory.filled`.
-        metric: euclidean, cosine or dot.
-        nprobe: Inverted lists that a search looks into; null = 64. More find more, and take longer.
-        refine: Looks for so many times k rows, and decides among them in float64 by the source's
-            own embeddings, ties to the lowest row; 0 = does not.
-        options: ``drop_invalid``: leave out rows that are NaN, infinite or (under cosine) zero,
-            rather than refuse them. ``ef_search``: rows that a search of a graph keeps in view;
-            null = 128. ``train_rows``: random rows that the index is trained on; null = 64 for each
-            list, 65,536 at least. ``seed``: draws them. ``memory_gib``: refuse to build an index
-            that takes more; null = what is free. ``gpu``: search on GPUs where FAISS sees one and
-            has the kind for it.
+        settings: How it is built and searched.
 
     Raises:
-        UserError: For other options.
+        UserError: For hashes without refinement.
 
     **Source:** M. Douze et al., *The Faiss library*, 2024, arXiv:2401.08281.
     """
 
     kind = "faiss"
 
-    def __init__(
-        self,
-        factory: str,
-        metric: str = "euclidean",
-        nprobe: int | None = None,
-        refine: int = 0,
-        **options: Unpack[Options],
-    ) -> None:
-        check_metric_option(metric)
-        self.metric, self._factory, self._refine = metric, factory, refine
-        self._effort = {"nprobe": nprobe or 64, "efSearch": options.get("ef_search") or 128}
-        self._options, self._nprobe = options, nprobe
+    def __init__(self, factory: str, settings: Settings) -> None:
+        self.metric, self._factory, self._settings = settings.metric, factory, settings
         self._source: EmbeddingSource | None = None
         self._index: Any = None
-        check_whole("index.refine", refine, at_least=1 if "LSH" in factory else 0)
-        counts = {
-            "nprobe": nprobe,
-            **{name: options.get(name) for name in ("ef_search", "train_rows")},
-        }
-        for name, value in counts.items():
-            if value is not None:
-                check_whole(f"index.{name}", value, at_least=1)
-        check_whole("index.seed", options.get("seed", 0), at_least=0)
-        limit = options.get("memory_gib")
-        if limit is not None and not (is_number(limit) and limit > 0):
-            raise UserError(f"index.memory_gib={limit}: expected null or GiB above 0.")
+        if "LSH" in factory:  # whose distances are between codes, and none of the metric
+            check_whole("index.refine", settings.refine, at_least=1)
 
     def empty_like(self) -> FaissIndex:
         """Returns an index with the same settings, to be built or loaded."""
-        return FaissIndex(self._factory, self.metric, self._nprobe, self._refine, **self._options)
+        return FaissIndex(self._factory, self._settings)
 
     def build(self, source: EmbeddingSource) -> None:
         """See `NeighborIndex.build`; reads the source twice, and some rows for training."""
@@ -109,11 +70,11 @@ class FaissIndex:
 
     def train(self, source: EmbeddingSource) -> None:
         """Makes an index without rows, trained on some of a source."""
-        self._bind(source, scan(source, self.metric, self._options.get("drop_invalid", False)))
+        self._bind(source, scan(source, self.metric, self._settings.drop_invalid))
         index = faiss.made(source.width, self.factory, self.metric)
         self._check_memory(index)
         if not index.is_trained:
-            seed = self._options.get("seed", 0)
+            seed = self._settings.seed
             faiss.seed_training(index, seed)
             sample = self._sample(np.random.default_rng(seed), faiss.lists_of(index))
             with faiss.said(
@@ -147,9 +108,9 @@ class FaissIndex:
                 f"expected an index of all {self._indexed} rows, got {self._index.ntotal}; merge "
                 "all of its parts, or build it again"
             )
-        for name, value in self._effort.items():
+        for name, value in self._settings.effort.items():
             faiss.set_effort(self._index, name, value)
-        self._searched = faiss.on_gpu(self._index) if self._options.get("gpu", True) else None
+        self._searched = faiss.on_gpu(self._index) if self._settings.gpu else None
         if self._searched is not None:
             log.info("index %s is searched on GPUs", self.factory)
         else:
@@ -160,7 +121,7 @@ class FaissIndex:
         values, exclude = checked_queries(queries, self._built().width, self.metric, exclude)
         check_k(k, self._indexed, exclude)
         wanted = k + (exclude is not None)
-        count = min(self._indexed, wanted * max(1, self._refine))
+        count = min(self._indexed, wanted * max(1, self._settings.refine))
         step = max(1, _PAIRS // count)
         found = [
             self._found(values[start : start + step], wanted, count)
@@ -212,10 +173,10 @@ class FaissIndex:
             "rows": source.num_rows,
             "indexed": self._indexed,
             "source_key": source.key,
-            "refine": self._refine,
-            "seed": self._options.get("seed", 0),
+            "refine": self._settings.refine,
+            "seed": self._settings.seed,
             "faiss": faiss.library().__version__,
-            **self._effort,
+            **self._settings.effort,
         }
 
     @property
@@ -247,11 +208,11 @@ class FaissIndex:
 
     def _sample(self, rng: np.random.Generator, lists: Any | None) -> Rows:
         least = _TRAIN_ROWS if lists is None else max(_TRAIN_ROWS, ROWS_PER_LIST * lists.nlist)
-        size = min(self._indexed, self._options.get("train_rows") or least)
+        size = min(self._indexed, self._settings.train_rows or least)
         return self._rows(np.sort(rng.choice(self._indexed, size, replace=False)))
 
     def _check_memory(self, index: Any) -> None:
-        limit = self._options.get("memory_gib")
+        limit = self._settings.memory_gib
         free = available_bytes() if limit is None else limit * 2**30
         needed = self._indexed * faiss.bytes_per_row(index)
         if needed > free:
@@ -265,7 +226,7 @@ class FaissIndex:
         vectors = self._vectors(torch.from_numpy(queries))
         values, places = found_by(self._searched, vectors, wanted, count)
         rows = self._rows(places)
-        if not self._refine:
+        if not self._settings.refine:
             if self.metric == "euclidean":
                 values = np.sqrt(np.maximum(values, 0))
             return values, rows

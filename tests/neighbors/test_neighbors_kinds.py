@@ -8,19 +8,19 @@ import pytest
 from twins import Chunked, brute, clusters
 
 from alframe.errors import UserError
-from alframe.neighbors.approximate import FaissIndex
 from alframe.neighbors.exact import ExactIndex
+from alframe.neighbors.kinds import faiss
 from alframe.neighbors.source import ArraySource
 
 METRICS = ("euclidean", "cosine", "dot")
 KINDS = {  # the least recall@10 on 2,000 clustered rows
     "exact": (lambda **o: ExactIndex(device="cpu", **o), 1.0),
-    "flat": (lambda **o: FaissIndex("Flat", **o), 1.0),
-    "flat_refined": (lambda **o: FaissIndex("Flat", refine=1, **o), 1.0),
-    "lsh": (lambda **o: FaissIndex("RR{bits},LSHt", refine=30, **o), 0.9),
-    "ivf_flat": (lambda **o: FaissIndex("IVF{lists},Flat", nprobe=12, **o), 0.9),
-    "hnsw": (lambda **o: FaissIndex("HNSW16,Flat", **o), 0.9),
-    "ivf_pq": (lambda **o: FaissIndex("OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=400, **o), 0.8),
+    "flat": (lambda **o: faiss(factory="Flat", **o), 1.0),
+    "flat_refined": (lambda **o: faiss(factory="Flat", refine=1, **o), 1.0),
+    "lsh": (lambda **o: faiss(factory="RR{bits},LSHt", refine=30, **o), 0.9),
+    "ivf_flat": (lambda **o: faiss(factory="IVF{lists},Flat", nprobe=12, **o), 0.9),
+    "hnsw": (lambda **o: faiss(factory="HNSW16,Flat", **o), 0.9),
+    "ivf_pq": (lambda **o: faiss(factory="OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=400, **o), 0.8),
 }
 POINTS = clusters(2000, 8)
 SOURCE = ArraySource(POINTS)
@@ -233,7 +233,7 @@ def test_another_metric_is_refused(name):
 
 
 def test_too_few_lists_are_searched_again(caplog):
-    index = FaissIndex("IVF64,Flat", nprobe=1)
+    index = faiss(factory="IVF64,Flat", nprobe=1)
     index.build(SOURCE)
     with caplog.at_level("INFO", "alframe"):
         rows = index.search(POINTS[:20], 300)[1]
@@ -247,29 +247,29 @@ def test_too_few_lists_are_searched_again(caplog):
 
 def test_what_faiss_cannot_do_is_said():
     with pytest.raises(UserError, match=r"index\.factory=nonsense.*could not parse"):
-        FaissIndex("nonsense").build(SOURCE)
+        faiss(factory="nonsense").build(SOURCE)
     with pytest.raises(UserError, match="multiple of the number of subquantizers"):
-        FaissIndex("IVF4,PQ3").build(SOURCE)
+        faiss(factory="IVF4,PQ3").build(SOURCE)
     with pytest.raises(UserError, match=r"train IVF4000,Flat on 2000 rows.*index\.train_rows"):
-        FaissIndex("IVF4000,Flat").build(SOURCE)
+        faiss(factory="IVF4000,Flat").build(SOURCE)
     with pytest.raises(UserError, match="in braces but lists"):
-        FaissIndex("IVF{list},Flat").build(SOURCE)
+        faiss(factory="IVF{list},Flat").build(SOURCE)
     with pytest.raises(UserError, match=r"index\.refine=0.*1 or more"):
-        FaissIndex("LSH")
+        faiss(factory="LSH").build(SOURCE)
     with pytest.raises(UserError, match=r"index\.memory_gib"):
-        FaissIndex("Flat", memory_gib=1e-6).build(SOURCE)
+        faiss(factory="Flat", memory_gib=1e-6).build(SOURCE)
 
 
 def test_without_faiss_the_way_to_install_it_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match=r"pip install faiss-cpu.*index=exact"):
-        FaissIndex("Flat").build(SOURCE)
+        faiss(factory="Flat").build(SOURCE)
 
 
 def test_the_same_seed_gives_the_same_index():
     found = []
     for seed in (1, 1, 2):
-        index = FaissIndex("IVF16,Flat", nprobe=1, seed=seed, train_rows=700)
+        index = faiss(factory="IVF16,Flat", nprobe=1, seed=seed, train_rows=700)
         index.build(SOURCE)
         found.append(index.search(POINTS[:200], 20)[1])
     np.testing.assert_array_equal(found[0], found[1])

@@ -6,7 +6,7 @@ from twins import Chunked, clusters
 
 from alframe.errors import UserError
 from alframe.neighbors import parts
-from alframe.neighbors.approximate import FaissIndex
+from alframe.neighbors.kinds import faiss
 from alframe.neighbors.source import ArraySource
 
 POINTS = clusters(1500, 8)
@@ -18,7 +18,7 @@ FACTORIES = ["Flat", "IVF16,Flat", "IVF16,PQ4x4", "PCA4,IVF8,Flat", "RR32,LSHt"]
 
 def made(factory, metric="euclidean"):
     refine = 4 if "LSH" in factory else 0
-    return FaissIndex(factory, metric, nprobe=4, refine=refine, drop_invalid=True)
+    return faiss(factory=factory, metric, nprobe=4, refine=refine, drop_invalid=True)
 
 
 def in_parts(factory, folder, count, metric="euclidean"):
