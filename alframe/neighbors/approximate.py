@@ -14,6 +14,7 @@ from alframe.errors import UserError
 from alframe.files import decode_state, encode_state, write_atomic
 from alframe.limits import available_bytes
 from alframe.neighbors import faiss
+from alframe.neighbors.audit import Audit
 from alframe.neighbors.decide import decide
 from alframe.neighbors.factory import ROWS_PER_LIST, filled
 from alframe.neighbors.index import check_k, checked_queries, without
@@ -178,6 +179,11 @@ class FaissIndex:
             "faiss": faiss.library().__version__,
             **self._settings.effort,
         }
+
+    @property
+    def audit(self) -> Audit:
+        """How the index is to be measured."""
+        return self._settings.audit
 
     @property
     def inner(self) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 from alframe.limits import available_bytes
 from alframe.neighbors.approximate import FaissIndex
+from alframe.neighbors.audit import Audit
 from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.index import NeighborIndex
 from alframe.neighbors.saving import META
@@ -82,6 +83,11 @@ class AutoIndex:
         return self.chosen.describe()
 
     @property
+    def audit(self) -> Audit:
+        """How the index is to be measured."""
+        return self._settings.audit
+
+    @property
     def chosen(self) -> NeighborIndex:
         """The index of the chosen kind."""
         if self._chosen is None:
@@ -91,9 +97,8 @@ class AutoIndex:
     def _made(self, kind: str) -> NeighborIndex:
         settings = self._settings
         if kind == "exact":
-            return ExactIndex(
-                self.metric, settings.drop_invalid, "cpu" if not settings.gpu else None
-            )
+            device = None if settings.gpu else "cpu"
+            return ExactIndex(self.metric, settings.drop_invalid, device)
         if kind == IVF_PQ and not settings.refine:
             settings = replace(settings, refine=_REFINE)
         return FaissIndex(kind, settings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from alframe.errors import UserError
+from alframe.neighbors.audit import Audit
 from alframe.neighbors.index import check_metric_option
 from alframe.options import check_whole, is_number
 
@@ -22,6 +23,8 @@ class Options(TypedDict, total=False):
     seed: int
     memory_gib: float | None
     gpu: bool
+    min_recall: float
+    on_low_recall: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Settings:
         seed: Draws them, and starts the k-means of the lists.
         memory_gib: Refuse to build an index that takes more; None = what is free.
         gpu: Search on GPUs where FAISS sees one and has the kind for it.
+        min_recall: What the recall against exact search must reach, in [0, 1].
+        on_low_recall: What is done below it: warn or refuse.
     """
 
     metric: str = "euclidean"
@@ -52,6 +57,8 @@ class Settings:
     seed: int = 0
     memory_gib: float | None = None
     gpu: bool = True
+    min_recall: float = 0.9
+    on_low_recall: str = "warn"
 
     def __post_init__(self) -> None:
         check_metric_option(self.metric)
@@ -63,6 +70,12 @@ class Settings:
                 check_whole(f"index.{name}", value, at_least=1)
         if self.memory_gib is not None and not (is_number(self.memory_gib) and self.memory_gib > 0):
             raise UserError(f"index.memory_gib={self.memory_gib}: expected null or GiB above 0.")
+        self.audit  # noqa: B018  refuses other options
+
+    @property
+    def audit(self) -> Audit:
+        """How the index is to be measured."""
+        return Audit(min_recall=self.min_recall, on_low_recall=self.on_low_recall, seed=self.seed)
 
     @property
     def effort(self) -> dict[str, int]:

@@ -20,7 +20,7 @@ KINDS = {  # the least recall@10 on 2,000 clustered rows
     "lsh": (lambda **o: faiss(factory="RR{bits},LSHt", refine=30, **o), 0.9),
     "ivf_flat": (lambda **o: faiss(factory="IVF{lists},Flat", nprobe=12, **o), 0.9),
     "hnsw": (lambda **o: faiss(factory="HNSW16,Flat", **o), 0.9),
-    "ivf_pq": (lambda **o: faiss(factory="OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=400, **o), 0.8),
+    "ivf_pq": (lambda **o: faiss(factory="OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=300, **o), 0.8),
 }
 POINTS = clusters(2000, 8)
 SOURCE = ArraySource(POINTS)

@@ -18,7 +18,7 @@ FACTORIES = ["Flat", "IVF16,Flat", "IVF16,PQ4x4", "PCA4,IVF8,Flat", "RR32,LSHt"]
 
 def made(factory, metric="euclidean"):
     refine = 4 if "LSH" in factory else 0
-    return faiss(factory=factory, metric, nprobe=4, refine=refine, drop_invalid=True)
+    return faiss(factory=factory, metric=metric, nprobe=4, refine=refine, drop_invalid=True)
 
 
 def in_parts(factory, folder, count, metric="euclidean"):
