@@ -20,10 +20,12 @@ PLACES = {  # where an option of a group takes the default's place, if not under
     "learner": ("learner@target", "learner@proxy"),
     "model": ("model@target.model",),
     "recipe": ("recipe@target.recipe",),
+    "index": ("+index",),
 }
 MORE = {  # what an option needs besides itself
     "learner@proxy": ("pipeline=core_set",),
     "data=array": ("data.path=mine.npz",),
+    "+index=faiss": ("index.factory=Flat",),
 }
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
 DEBUGS = {"active": "active_learning", "svp": "core_set"}

@@ -142,6 +142,11 @@ MAY_IMPORT = {
         [f"alframe.{n}" for n in ("report", "run_dir", "errors")],
         ["numpy", "pandas", "scipy", "matplotlib", "pyarrow", "yaml", "rich"],
     ),
+    "neighbors": (
+        [f"alframe.{n}" for n in ("neighbors", "protocols", "functional", "errors", "options")]
+        + ["alframe.files", "alframe.limits"],
+        ["numpy", "torch", "faiss"],
+    ),
     "models": (["alframe.models", "alframe.errors"], ["numpy", "torch", "torchvision"]),
     "encoders": (
         ["alframe.encoders", "alframe.learners.hardware"]

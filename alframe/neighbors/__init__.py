@@ -1,1 +1,1 @@
-"""Which embeddings lie next to which."""
+"""The nearest rows of a pool, by embeddings that no fit of the run changes."""

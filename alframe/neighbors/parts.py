@@ -1,0 +1,133 @@
+"""An index that is built in parts, each in a process of its own, and merged into one.
+
+`prepare` trains once; then `build_part` runs for every part, on any machine that sees the folder;
+then `merge` makes the index. Each step can be run again; what it wrote is checked by the next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alframe.errors import UserError
+from alframe.neighbors import faiss
+from alframe.neighbors.approximate import INDEX, LISTS, FaissIndex
+from alframe.neighbors.source import EmbeddingSource
+
+_TRAINED = "trained"
+
+
+def span_of(part: int, parts: int, rows: int) -> range:
+    """Returns the rows of one of several parts of nearly equal size.
+
+    Raises:
+        UserError: For a part that is none of 0 .. parts - 1.
+    """
+    if not 0 <= part < parts:
+        raise UserError(f"expected a part from 0 to {parts - 1}, got {part}")
+    return range(part * rows // parts, (part + 1) * rows // parts)
+
+
+def prepare(index: FaissIndex, source: EmbeddingSource, folder: Path) -> None:
+    """Trains an index, whose training all parts share, and writes it without rows.
+
+    Args:
+        index: What is to be built.
+        source: The embeddings.
+        folder: Where the training and the parts are written.
+
+    Raises:
+        UserError: For bad rows, and for a graph, which cannot be merged.
+    """
+    index.train(source)
+    if faiss.is_graph(index.inner):
+        raise UserError(
+            f"index.factory={index.factory}: expected an index that can be built in parts, got a "
+            "graph; set index=ivf_flat or index=ivf_pq, or build it whole"
+        )
+    index.save(folder / _TRAINED)
+
+
+def build_part(
+    index: FaissIndex, source: EmbeddingSource, folder: Path, part: int, parts: int
+) -> None:
+    """Builds and writes one part of a prepared index; see `prepare`.
+
+    Args:
+        index: With the same settings; it holds the part afterwards.
+        source: The same embeddings.
+        folder: That was prepared.
+        part: Which, in 0 .. parts - 1.
+        parts: How many there will be.
+    """
+    span = span_of(part, parts, source.num_rows)
+    index.load_part(folder / _TRAINED, source)
+    index.add(span)
+    index.save(_folder(folder, part, parts))
+
+
+def merge(index: FaissIndex, source: EmbeddingSource, folder: Path, parts: int) -> None:
+    """Makes one index, in memory, of all parts; see `prepare`.
+
+    Raises:
+        UserError: If a part is absent, altered, or of something else.
+    """
+    merged = index.empty_like()
+    index.load_part(folder / _TRAINED, source)
+    for part in range(parts):
+        merged.load_part(_folder(folder, part, parts), source)
+        faiss.merge(index.inner, merged.inner)
+    index.ready()
+
+
+def merge_on_disk(
+    index: FaissIndex, source: EmbeddingSource, folder: Path, parts: int, target: Path
+) -> None:
+    """Makes one index of all parts whose inverted lists stay in a file, and saves it.
+
+    Args:
+        index: With the same settings; it is ready to search afterwards.
+        source: The same embeddings.
+        folder: Of the parts.
+        parts: How many there are.
+        target: Folder of the index, which `NeighborIndex.load` reads.
+
+    Raises:
+        UserError: As `merge`, and for an index without inverted lists.
+    """
+    checked = index.empty_like()
+    for part in range(parts):
+        checked.load_part(_folder(folder, part, parts), source)
+    index.load_part(folder / _TRAINED, source)
+    if faiss.lists_of(index.inner) is None:
+        raise UserError(
+            f"index.factory={index.factory}: expected an index with inverted lists to keep on "
+            "disk; set index=ivf_flat or index=ivf_pq"
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    files = [_folder(folder, part, parts) / INDEX for part in range(parts)]
+    faiss.merge_on_disk(index.inner, files, target / LISTS)
+    faiss.write(index.inner, target / INDEX)
+    index.save_state(target, [INDEX, LISTS])
+    index.load(target, source)
+
+
+def build_on_disk(
+    index: FaissIndex, source: EmbeddingSource, folder: Path, parts: int, target: Path
+) -> None:
+    """Builds an index of inverted lists that need not fit into memory: one part at a time does.
+
+    Args:
+        index: To be built; it is ready to search afterwards.
+        source: The embeddings.
+        folder: For the parts, which may be removed afterwards.
+        parts: How many.
+        target: Folder of the index.
+    """
+    prepare(index, source, folder)
+    for part in range(parts):
+        build_part(index, source, folder, part, parts)
+    merge_on_disk(index, source, folder, parts, target)
+
+
+def _folder(folder: Path, part: int, parts: int) -> Path:
+    return folder / f"part_{part:05d}_of_{parts:05d}"

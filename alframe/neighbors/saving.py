@@ -1,0 +1,82 @@
+"""An index on disk: a folder with ``meta.json``, which says what it is, and its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from alframe.errors import UserError
+from alframe.files import write_json
+from alframe.neighbors.source import EmbeddingSource
+
+META = "meta.json"
+BOUND = ("kind", "metric", "width", "rows", "source_key")
+_SAME = {
+    "kind": "choose the kind that was built (index=...)",
+    "metric": "set index.metric to it",
+    "width": "search with the encoder that the index was built on",
+    "rows": "build the index again",
+    "factory": "set index.factory to it, or build the index again",
+    "source_key": "these are other embeddings: build the index again",
+}
+
+
+def write_meta(folder: Path, meta: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Writes ``meta.json`` after the files [names] of an index, with the sha256 of each."""
+    sums = {name: _sha256(folder / name) for name in files}
+    versions = {"alframe": version("alframe"), "torch": version("torch")}
+    write_json(folder / META, {**meta, "versions": versions, "sha256": sums})
+
+
+def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads ``meta.json`` and checks it and all files.
+
+    Args:
+        folder: Of the index.
+        source: What is to be searched.
+        wanted: What the index must be: kind and metric, and whatever else ``meta.json`` holds.
+
+    Raises:
+        UserError: If the index is another one, or a file is not what was written.
+    """
+    path = folder / META
+    if not path.is_file():
+        raise UserError(f"{folder}: expected an index with a {META}, got none; build it again")
+    try:
+        meta = dict(json.loads(path.read_text()))
+        sums = {str(name): str(digest) for name, digest in meta["sha256"].items()}
+        found = {name: meta[name] for name in (*BOUND, *wanted)}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no description of an index; build it again") from error
+    of_source = {"width": source.width, "rows": source.num_rows, "source_key": source.key}
+    for name, expected in {**wanted, **of_source}.items():
+        if found[name] != expected:
+            raise UserError(
+                f"{folder}: expected an index of {name} {expected}, got {found[name]}; "
+                f"{_SAME[name]}"
+            )
+    for name, digest in sums.items():
+        _check_file(folder, name, digest)
+    return meta
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    if Path(name).name != name:
+        raise UserError(f"{folder / META} names {name!r}: expected a file in its own folder")
+    path = folder / name
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file of the index, got none; build the index again")
+    if _sha256(path) != digest:
+        raise UserError(
+            f"{path} is not what was written (its sha256 differs): truncated or altered; build the "
+            "index again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

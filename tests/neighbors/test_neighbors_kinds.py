@@ -1,0 +1,276 @@
+"""What holds for every kind of index."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from twins import Chunked, brute, clusters
+
+from alframe.errors import UserError
+from alframe.neighbors.exact import ExactIndex
+from alframe.neighbors.kinds import faiss
+from alframe.neighbors.source import ArraySource
+
+METRICS = ("euclidean", "cosine", "dot")
+KINDS = {  # the least recall@10 on 2,000 clustered rows
+    "exact": (lambda **o: ExactIndex(device="cpu", **o), 1.0),
+    "flat": (lambda **o: faiss(factory="Flat", **o), 1.0),
+    "flat_refined": (lambda **o: faiss(factory="Flat", refine=1, **o), 1.0),
+    "lsh": (lambda **o: faiss(factory="RR{bits},LSHt", refine=30, **o), 0.9),
+    "ivf_flat": (lambda **o: faiss(factory="IVF{lists},Flat", nprobe=12, **o), 0.9),
+    "hnsw": (lambda **o: faiss(factory="HNSW16,Flat", **o), 0.9),
+    "ivf_pq": (lambda **o: faiss(factory="OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=300, **o), 0.8),
+}
+POINTS = clusters(2000, 8)
+SOURCE = ArraySource(POINTS)
+OTHERS = [name for name in KINDS if name != "exact"]
+
+
+def made(name, **options):
+    return KINDS[name][0](**options)
+
+
+@pytest.fixture(scope="module")
+def indexes():
+    """One index of each kind, which tests must not change."""
+    found = {name: made(name) for name in KINDS}
+    for index in found.values():
+        index.build(SOURCE)
+    return found
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("name", KINDS)
+def test_finds_what_there_is(name, metric):
+    index = made(name, metric=metric)
+    index.build(Chunked(SOURCE, 333))
+    own = np.random.default_rng(0).integers(0, len(POINTS), 60)
+    values, rows = index.search(POINTS[own], 10, own)
+    expected, by_hand = brute(POINTS, POINTS[own], 10, metric, own)
+    recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(rows, by_hand, strict=True)])
+    least = KINDS[name][1]
+    assert recall >= (least if metric != "dot" else min(least, 0.7))
+    assert values.dtype == np.float32
+    assert rows.dtype == np.int64
+    assert not (rows == own[:, None]).any()
+    worse = np.diff(values, axis=1) * (1 if metric == "euclidean" else -1)
+    assert (worse >= -1e-4).all()
+    if least == 1.0:
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_values_are_of_the_metric(indexes, name):
+    values, rows = indexes[name].search(POINTS[:9], 5)
+    true = np.sqrt(((POINTS[rows] - POINTS[:9, None]).astype(np.float64) ** 2).sum(axis=2))
+    np.testing.assert_allclose(values, true, rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_duplicate_of_a_query_is_found_and_the_query_is_not(name):
+    points = POINTS.copy()
+    points[5] = points[1900] = points[77]
+    index = made(name)
+    index.build(ArraySource(points))
+    own = np.array([77, 5, 1900])
+    rows = index.search(points[own], 2, own)[1]
+    assert [set(line) for line in rows.tolist()] == [{5, 1900}, {77, 1900}, {5, 77}]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_saved_and_loaded_it_finds_the_same(indexes, name, tmp_path):
+    indexes[name].save(tmp_path)
+    index = made(name)
+    index.load(tmp_path, SOURCE)
+    for mine, loaded in zip(
+        indexes[name].search(POINTS[:50], 7), index.search(POINTS[:50], 7), strict=True
+    ):
+        np.testing.assert_array_equal(mine, loaded)
+    assert index.describe() == indexes[name].describe()
+
+
+def files_of(folder):
+    return sorted(path for path in folder.iterdir() if path.name != "meta.json")
+
+
+@pytest.mark.parametrize("name", ["exact", "ivf_flat"])
+@pytest.mark.parametrize("harm", ["truncated", "altered", "absent"])
+def test_a_harmed_file_is_refused(indexes, name, harm, tmp_path):
+    indexes[name].save(tmp_path)
+    for path in files_of(tmp_path):
+        before = path.read_bytes()
+        if harm == "absent":
+            path.unlink()
+        elif harm == "truncated":
+            path.write_bytes(before[:-1])
+        else:
+            at = len(before) // 2
+            path.write_bytes(before[:at] + bytes([before[at] ^ 1]) + before[at + 1 :])
+        with pytest.raises(UserError, match=f"{path.name}.*build the index again"):
+            made(name).load(tmp_path, SOURCE)
+        path.write_bytes(before)
+    made(name).load(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', '{"sha256": {}}'])
+def test_a_broken_description_is_refused(text, tmp_path):
+    (tmp_path / "meta.json").write_text(text)
+    with pytest.raises(UserError, match="no description of an index"):
+        made("exact").load(tmp_path, SOURCE)
+
+
+def test_no_index_is_refused(tmp_path):
+    with pytest.raises(UserError, match="got none"):
+        made("flat").load(tmp_path, SOURCE)
+
+
+def test_a_file_elsewhere_is_refused(indexes, tmp_path):
+    indexes["exact"].save(tmp_path)
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    meta["sha256"]["../other"] = "0"
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(UserError, match="its own folder"):
+        made("exact").load(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("name", ["exact", "flat"])
+def test_an_index_of_something_else_is_refused(indexes, name, tmp_path):
+    indexes[name].save(tmp_path)
+    with pytest.raises(UserError, match="source_key changed, got"):
+        made(name).load(tmp_path, ArraySource(POINTS, "changed"))
+    with pytest.raises(UserError, match="width 7, got 8"):
+        made(name).load(tmp_path, ArraySource(POINTS[:, :7], SOURCE.key))
+    with pytest.raises(UserError, match="rows 1999, got 2000"):
+        made(name).load(tmp_path, ArraySource(POINTS[1:], SOURCE.key))
+    with pytest.raises(UserError, match=r"metric dot, got euclidean; set index\.metric"):
+        made(name, metric="dot").load(tmp_path, SOURCE)
+    with pytest.raises(UserError, match=r"kind .*, got .*index="):
+        made("flat" if name == "exact" else "exact").load(tmp_path, SOURCE)
+
+
+def test_an_index_of_another_factory_is_refused(indexes, tmp_path):
+    indexes["flat"].save(tmp_path)
+    with pytest.raises(UserError, match=r"index\.factory=HNSW16,Flat, got Flat"):
+        made("hnsw").load(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_bad_rows_are_refused_or_dropped(name):
+    points = POINTS.copy()
+    bad = [0, 3, 1000, 1001, 1999]
+    points[bad] = [[np.nan], [np.inf], [-np.inf], [np.nan], [np.nan]]
+    with pytest.raises(UserError, match=r"5 bad rows of 2000: 0, 3, 1000.*index\.drop_invalid"):
+        made(name).build(ArraySource(points, "a"))
+    index = made(name, drop_invalid=True)
+    index.build(Chunked(ArraySource(points, "a"), 300))
+    assert index.describe()["indexed"] == 1995
+    own = np.array([1, 2, 4, 999, 1002, 1500, 1998])
+    rows = index.search(points[own], 10, own)[1]
+    by_hand = brute(
+        np.nan_to_num(points, posinf=0, neginf=0), points[own], 10, "euclidean", own, bad
+    )[1]
+    recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(rows, by_hand, strict=True)])
+    assert recall >= KINDS[name][1]
+    with pytest.raises(UserError, match="expected k from 1 to 1995"):
+        index.search(points[own], 1996)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_zero_rows_are_bad_under_cosine_only(name):
+    points = POINTS.copy()
+    points[[4, 9]] = 0
+    with pytest.raises(UserError, match=r"2 bad rows of 2000: 4, 9.*index\.drop_invalid"):
+        made(name, metric="cosine").build(ArraySource(points, "a"))
+    index = made(name, metric="cosine", drop_invalid=True)
+    index.build(ArraySource(points, "a"))
+    assert not np.isin(index.search(points[20:40], 50)[1], [4, 9]).any()
+    with pytest.raises(UserError, match="queries to be nonzero"):
+        index.search(points[3:5], 2)
+
+
+@pytest.mark.parametrize("name", ["exact", "flat"])
+def test_nothing_but_bad_rows_is_refused(name):
+    with pytest.raises(UserError, match="nothing to index"):
+        made(name, drop_invalid=True).build(ArraySource(np.full((9, 4), np.nan, np.float32)))
+
+
+@pytest.mark.parametrize("name", ["exact", "flat"])
+def test_bad_queries_are_refused(indexes, name):
+    index, queries = indexes[name], POINTS[:6].copy()
+    for k in (0, -1, 2001):
+        with pytest.raises(UserError, match=f"expected k from 1 to 2000.*got {k}"):
+            index.search(queries, k)
+    with pytest.raises(UserError, match="expected k from 1 to 1999"):
+        index.search(queries, 2000, np.arange(6))
+    with pytest.raises(UserError, match=r"queries \[m, 8\].*got \[6, 7\]"):
+        index.search(queries[:, :7], 3)
+    with pytest.raises(UserError, match="row number of each of 6 queries"):
+        index.search(queries, 3, np.arange(5))
+    queries[[1, 4], 2] = np.nan, np.inf
+    with pytest.raises(UserError, match="finite, got 2 bad ones of 6: 1, 4"):
+        index.search(queries, 3)
+    with pytest.raises(UserError, match="finite"):
+        index.search(np.full((1, 8), 1e300), 3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_as_many_as_there_are(indexes, name):
+    rows = indexes[name].search(POINTS[:2], 2000)[1]
+    np.testing.assert_array_equal(np.sort(rows), np.tile(np.arange(2000), (2, 1)))
+
+
+@pytest.mark.parametrize("name", ["exact", "flat"])
+def test_an_unbuilt_index_says_so(name):
+    with pytest.raises(RuntimeError, match="neither built nor loaded"):
+        made(name).search(POINTS[:2], 2)
+
+
+@pytest.mark.parametrize("name", ["exact", "flat"])
+def test_another_metric_is_refused(name):
+    with pytest.raises(UserError, match=r"index\.metric=hamming.*euclidean, cosine, dot"):
+        made(name, metric="hamming")
+
+
+def test_too_few_lists_are_searched_again(caplog):
+    index = faiss(factory="IVF64,Flat", nprobe=1)
+    index.build(SOURCE)
+    with caplog.at_level("INFO", "alframe"):
+        rows = index.search(POINTS[:20], 300)[1]
+    assert (rows >= 0).all()
+    assert "searched again with nprobe" in caplog.text
+    assert index.describe()["nprobe"] == 1
+    caplog.clear()
+    assert len(index.search(POINTS[:20], 1)[1]) == 20
+    assert "again" not in caplog.text  # the effort of one search is not that of the next
+
+
+def test_what_faiss_cannot_do_is_said():
+    with pytest.raises(UserError, match=r"index\.factory=nonsense.*could not parse"):
+        faiss(factory="nonsense").build(SOURCE)
+    with pytest.raises(UserError, match="multiple of the number of subquantizers"):
+        faiss(factory="IVF4,PQ3").build(SOURCE)
+    with pytest.raises(UserError, match=r"train IVF4000,Flat on 2000 rows.*index\.train_rows"):
+        faiss(factory="IVF4000,Flat").build(SOURCE)
+    with pytest.raises(UserError, match="in braces but lists"):
+        faiss(factory="IVF{list},Flat").build(SOURCE)
+    with pytest.raises(UserError, match=r"index\.refine=0.*1 or more"):
+        faiss(factory="LSH").build(SOURCE)
+    with pytest.raises(UserError, match=r"index\.memory_gib"):
+        faiss(factory="Flat", memory_gib=1e-6).build(SOURCE)
+
+
+def test_without_faiss_the_way_to_install_it_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UserError, match=r"pip install faiss-cpu.*index=exact"):
+        faiss(factory="Flat").build(SOURCE)
+
+
+def test_the_same_seed_gives_the_same_index():
+    found = []
+    for seed in (1, 1, 2):
+        index = faiss(factory="IVF16,Flat", nprobe=1, seed=seed, train_rows=700)
+        index.build(SOURCE)
+        found.append(index.search(POINTS[:200], 20)[1])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
