@@ -138,11 +138,8 @@ def _build_candidates(config: Node, data: Dataset) -> Candidates:
     if isinstance(node, Mapping) and "neighbors" in accepted(find_target(node, "candidates"))[0]:
         from alframe.cli.neighbors import neighborhood
 
-        check_keys(config["audit"], "audit")
-        index, audit = build(config, "index"), build(config, "audit")
-        context["neighbors"] = neighborhood(
-            data, index, config["index"], config["embeddings"]["train"], audit
-        )
+        words, folder = config["index"], config["embeddings"]["train"]
+        context["neighbors"] = neighborhood(data, build(config, "index"), words, folder)
     rule: Candidates = build(config, "candidates", **context)
     return rule
 

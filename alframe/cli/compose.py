@@ -19,7 +19,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 
 KEYS = (
     "name", "seed", "run_dir", "resume", "concept", "pipeline", "data", "task", "target", "proxy",
-    "strategy", "candidates", "index", "embeddings", "audit", "oracle", "schedule", "trainer",
+    "strategy", "candidates", "index", "embeddings", "oracle", "schedule", "trainer",
     "limits", "share", "logger", "paths", "choices",
 )  # fmt: skip
 LONGEST_NAME = 120  # characters; file systems end at 255 bytes

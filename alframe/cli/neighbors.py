@@ -29,7 +29,7 @@ POLL = 0.5  # seconds between two looks at another process's lock
 
 
 def neighborhood(
-    data: Dataset, index: NeighborIndex, words: Mapping[str, Any], folder: str | None, audit: Audit
+    data: Dataset, index: NeighborIndex, words: Mapping[str, Any], folder: str | None
 ) -> Neighborhood:
     """Returns the neighborhood of the rows of a dataset.
 
@@ -41,7 +41,6 @@ def neighborhood(
         index: As the config made it, not built.
         words: Its config: another one is another index.
         folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves.
-        audit: Of an index that is not exact.
 
     Raises:
         UserError: If the store is of other rows, or embeddings or index are not to be used.
@@ -49,7 +48,7 @@ def neighborhood(
     if folder is None:
         source: EmbeddingSource = ArraySource(RawEncoder(data).embed(data.inputs))
         index.build(source)
-        return Neighborhood(index, source, _recall(index, source, audit))
+        return Neighborhood(index, source, _recall(index, source))
     store = open_store(folder, data, "train")
     signed = json.dumps([dict(words), store.key], sort_keys=True, default=str)
     place = store.folder / f"index_{hashlib.sha256(signed.encode()).hexdigest()[:12]}"
@@ -64,13 +63,15 @@ def neighborhood(
                 "index of %d rows built in %.1f s", store.num_rows, time.perf_counter() - start
             )
         if not (place / RECALL).is_file():
-            write_json(place / RECALL, _recall(index, store, audit))
+            write_json(place / RECALL, _recall(index, store))
     return Neighborhood(index, store, json.loads((place / RECALL).read_text()))
 
 
-def _recall(index: NeighborIndex, source: EmbeddingSource, audit: Audit) -> dict[str, Any]:
+def _recall(index: NeighborIndex, source: EmbeddingSource) -> dict[str, Any]:
+    """Measures an index that is not exact."""
     if index.describe()["kind"] == "exact":
         return {}
+    audit: Audit = getattr(index, "audit", Audit())
     exact = ExactIndex(metric=index.metric, drop_invalid=True)
     exact.build(source)
     return audit.measure(index, source, exact).record()
