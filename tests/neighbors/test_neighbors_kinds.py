@@ -274,3 +274,37 @@ def test_the_same_seed_gives_the_same_index():
         found.append(index.search(POINTS[:200], 20)[1])
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
+
+
+class Elsewhere:
+    """A copy on a GPU that finds a part of what was asked for, or fails."""
+
+    def __init__(self, index, keeps):
+        self.index, self.keeps, self.asked = index, keeps, 0
+
+    def search(self, queries, k):
+        self.asked += 1
+        if self.keeps is None:
+            raise RuntimeError("Error: k is too large")
+        values, places = self.index.search(queries, k)
+        places[:, int(self.keeps * k) :] = -1
+        return values, places
+
+
+@pytest.mark.parametrize("keeps", [None, 0.5, 1])
+def test_what_a_gpu_cannot_find_the_cpu_finds(monkeypatch, keeps, indexes):
+    copies = []
+
+    def copied(index):
+        copies.append(Elsewhere(index, keeps))
+        return copies[-1]
+
+    monkeypatch.setattr("alframe.neighbors.faiss.on_gpu", copied)
+    index = made("flat")
+    index.build(SOURCE)
+    rows = index.search(POINTS[:20], 9)[1]
+    assert copies[0].asked == 1
+    np.testing.assert_array_equal(rows, indexes["flat"].search(POINTS[:20], 9)[1])
+    off = made("flat", gpu=False)
+    off.build(SOURCE)
+    assert len(copies) == 1
