@@ -232,6 +232,7 @@ def test_another_metric_is_refused(name):
         made(name, metric="hamming")
 
 
+@pytest.mark.slow
 def test_compressed_rows_may_be_rotated_first():
     index = faiss(factory="OPQ2_8,IVF8,PQ2x4", refine=20, train_rows=300)
     index.build(SOURCE)
