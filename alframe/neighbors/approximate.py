@@ -111,11 +111,9 @@ class FaissIndex:
             )
         for name, value in self._settings.effort.items():
             faiss.set_effort(self._index, name, value)
-        self._searched = faiss.on_gpu(self._index) if self._settings.gpu else None
-        if self._searched is not None:
+        self._on_gpu = faiss.on_gpu(self._index) if self._settings.gpu else None
+        if self._on_gpu is not None:
             log.info("index %s is searched on GPUs", self.factory)
-        else:
-            self._searched = self._index
 
     def search(self, queries: Array, k: int, exclude: Rows | None = None) -> tuple[Array, Rows]:
         """See `NeighborIndex.search`."""
@@ -230,7 +228,7 @@ class FaissIndex:
 
     def _found(self, queries: Array, wanted: int, count: int) -> tuple[Array, Rows]:
         vectors = self._vectors(torch.from_numpy(queries))
-        values, places = found_by(self._searched, vectors, wanted, count)
+        values, places = found_by(self._index, self._on_gpu, vectors, wanted, count)
         rows = self._rows(places)
         if not self._settings.refine:
             if self.metric == "euclidean":

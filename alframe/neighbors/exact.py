@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from alframe.errors import UserError
 from alframe.files import decode_state, encode_state, write_atomic
 from alframe.functional.similarity import exact_products
+from alframe.functional.threads import each_in_its_thread
 from alframe.neighbors.index import (
     check_k,
     check_metric_option,
@@ -28,7 +30,7 @@ from alframe.options import check_range
 from alframe.protocols import Array, Rows
 
 STATE = "state.npz"
-_TILE_CPU, _TILE_GPU = (256, 8192), (2048, 2**16)  # queries and rows of one product
+_TILE_CPU, _TILE_GPU = (256, 4096), (2048, 2**16)  # queries and rows of one product
 _PAIRS = 2**26  # kept at a time, of queries and the best rows of each
 
 
@@ -133,33 +135,55 @@ class ExactIndex:
         self._source, self._scan, self._kept = source, seen, None
         self._levels = Levels(self.metric, seen, self._device)
         if 4 * source.num_rows * (source.width + 2) <= self._keep_gib * 2**30:
-            self._kept = list(self._tiles(source))
+            chunks = float_chunks(source, self._chunk_rows(source))
+            self._kept = [tile for start, chunk in chunks for tile in self._tiles_of(chunk, start)]
 
-    def _tiles(self, source: EmbeddingSource) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Yields what `Running.see` takes, for all rows."""
-        step = max(self._tile[1], chunk_rows(source.width) // self._tile[1] * self._tile[1])
-        for start, chunk in float_chunks(source, step):
-            right, slack = self._levels.right(chunk.to(self._device), start)
-            for first in range(0, len(right), self._tile[1]):
-                part = slice(first, first + self._tile[1])
-                yield right[part], slack[part], start + first
+    def _chunk_rows(self, source: EmbeddingSource) -> int:
+        return max(1, chunk_rows(source.width) // self._tile[1]) * self._tile[1]
+
+    def _tiles_of(self, chunk: Tensor, start: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Yields what `Running.see` takes, for the rows of a chunk."""
+        right, slack = self._levels.right(chunk.to(self._device), start)
+        for first in range(0, len(right), self._tile[1]):
+            part = slice(first, first + self._tile[1])
+            yield right[part], slack[part], start + first
 
     def _search(self, queries: Tensor, k: int) -> tuple[Array, Rows]:
-        source = self._built()
         queries = queries.to(self._device)
         left, error = self._levels.left(queries)
-        factors = (torch.split(part, self._tile[0]) for part in (queries, left, error))
+        factors = (torch.split(part, self._block(len(queries))) for part in (queries, left, error))
         blocks = [
             Running(q, (p, e), k, self._fetch, self.metric)
             for q, p, e in zip(*factors, strict=True)
         ]
         with exact_products(self._device):
-            for tile in self._tiles(source) if self._kept is None else self._kept:
-                for block in blocks:
-                    block.see(*tile)
-            best = [block.best() for block in blocks]
-        values, rows = (torch.cat(part) for part in zip(*best, strict=True))
+            for tiles in self._groups_of_tiles():
+                self._each(partial(_see, tiles), blocks)
+            self._each(_finish, blocks)
+        values, rows = (torch.cat(part) for part in zip(*(b.found for b in blocks), strict=True))
         return values.float().cpu().numpy(), rows.cpu().numpy()
+
+    def _block(self, queries: int) -> int:
+        """Returns how many queries a block has: as many blocks as threads, if there are many."""
+        most, few = self._tile[0], 32
+        if self._device.type != "cpu" or queries < few:
+            return most
+        return min(most, -(-queries // torch.get_num_threads()))
+
+    def _each(self, work: Callable[[Sequence[Running]], object], blocks: Sequence[Running]) -> None:
+        if self._device.type == "cpu":
+            each_in_its_thread(work, blocks)
+        else:
+            work(blocks)
+
+    def _groups_of_tiles(self) -> Iterator[Sequence[tuple[Tensor, Tensor, int]]]:
+        """Yields the kept tiles, or those of one chunk of the source after the other."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        source = self._built()
+        for start, chunk in float_chunks(source, self._chunk_rows(source)):
+            yield list(self._tiles_of(chunk, start))
 
     @property
     def _tile(self) -> tuple[int, int]:
@@ -167,6 +191,17 @@ class ExactIndex:
 
     def _fetch(self, rows: Tensor) -> Tensor:
         return torch.from_numpy(self._built().take(rows.cpu().numpy())).to(self._device)
+
+
+def _see(tiles: Sequence[tuple[Tensor, Tensor, int]], blocks: Sequence[Running]) -> None:
+    for tile in tiles:
+        for block in blocks:
+            block.see(*tile)
+
+
+def _finish(blocks: Sequence[Running]) -> None:
+    for block in blocks:
+        block.finish()
 
 
 def _device(name: str | None) -> torch.device:

@@ -56,10 +56,10 @@ class Running:
         found = kept[hit, place]
         self._add(mine, found, found - 2 * slack[at], first + at)
 
-    def best(self) -> tuple[Tensor, Tensor]:
-        """Returns the values [m, k], float64, and the rows [m, k]."""
+    def finish(self) -> None:
+        """Decides: ``found`` are the values [m, k], float64, and the rows [m, k]."""
         values, rows, _ = decide(self._queries, self._rows, self._fetch, self._metric, self._k)
-        return values, rows
+        self.found = values, rows
 
     def _raise_cut(self, levels: Tensor, best: Tensor, slack: Tensor) -> None:
         """Finds a first cut: the best row of each of ``k`` groups is surely above it."""

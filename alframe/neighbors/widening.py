@@ -14,11 +14,14 @@ from alframe.protocols import Array, Rows
 log = logging.getLogger(__name__)
 
 
-def found_by(index: Any, queries: Array, wanted: int, count: int) -> tuple[Array, Rows]:
+def found_by(
+    index: Any, on_gpu: Any | None, queries: Array, wanted: int, count: int
+) -> tuple[Array, Rows]:
     """Searches an index of FAISS, harder where it finds too few.
 
     Args:
-        index: Of FAISS.
+        index: Of FAISS, on the CPU.
+        on_gpu: A copy of it, which is asked first, or None.
         queries: [m, d], float32.
         wanted: Rows that each query must find.
         count: Rows to look for, at least as many.
@@ -29,6 +32,10 @@ def found_by(index: Any, queries: Array, wanted: int, count: int) -> tuple[Array
     Raises:
         UserError: If ``wanted`` rows cannot be found.
     """
+    if on_gpu is not None:
+        found = _on_gpu(on_gpu, queries, wanted, count)
+        if found is not None:
+            return found
     values, places = faiss.search(index, queries, count)
     effort = faiss.effort_of(index)
     short = _short(places, wanted)
@@ -45,6 +52,16 @@ def found_by(index: Any, queries: Array, wanted: int, count: int) -> tuple[Array
             f"for {len(short)} of {len(queries)}; lower k, or set index=exact or index=ivf_flat"
         )
     return values, places
+
+
+def _on_gpu(index: Any, queries: Array, wanted: int, count: int) -> tuple[Array, Rows] | None:
+    """Returns what a GPU finds, or None if that is too little or more than it can look for."""
+    try:
+        values, places = faiss.search(index, queries, count)
+    except UserError as error:
+        log.info("%s; the CPU searches instead", error)
+        return None
+    return None if len(_short(places, wanted)) else (values, places)
 
 
 def _short(places: Rows, wanted: int) -> Rows:

@@ -20,7 +20,7 @@ KINDS = {  # the least recall@10 on 2,000 clustered rows
     "lsh": (lambda **o: faiss(factory="RR{bits},LSHt", refine=30, **o), 0.9),
     "ivf_flat": (lambda **o: faiss(factory="IVF{lists},Flat", nprobe=12, **o), 0.9),
     "hnsw": (lambda **o: faiss(factory="HNSW16,Flat", **o), 0.9),
-    "ivf_pq": (lambda **o: faiss(factory="OPQ4_8,IVF8,PQ4x4", refine=20, train_rows=300, **o), 0.8),
+    "ivf_pq": (lambda **o: faiss(factory="IVF8,PQ4x4", refine=20, train_rows=300, **o), 0.8),
 }
 POINTS = clusters(2000, 8)
 SOURCE = ArraySource(POINTS)
@@ -232,6 +232,16 @@ def test_another_metric_is_refused(name):
         made(name, metric="hamming")
 
 
+@pytest.mark.slow
+def test_compressed_rows_may_be_rotated_first():
+    index = faiss(factory="OPQ2_8,IVF8,PQ2x4", refine=20, train_rows=300)
+    index.build(SOURCE)
+    rows = index.search(POINTS[:60], 10)[1]
+    by_hand = brute(POINTS, POINTS[:60], 10, "euclidean")[1]
+    recall = np.mean([len({*a} & {*b}) / 10 for a, b in zip(rows, by_hand, strict=True)])
+    assert recall >= 0.7
+
+
 def test_too_few_lists_are_searched_again(caplog):
     index = faiss(factory="IVF64,Flat", nprobe=1)
     index.build(SOURCE)
@@ -274,3 +284,37 @@ def test_the_same_seed_gives_the_same_index():
         found.append(index.search(POINTS[:200], 20)[1])
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
+
+
+class Elsewhere:
+    """A copy on a GPU that finds a part of what was asked for, or fails."""
+
+    def __init__(self, index, keeps):
+        self.index, self.keeps, self.asked = index, keeps, 0
+
+    def search(self, queries, k):
+        self.asked += 1
+        if self.keeps is None:
+            raise RuntimeError("Error: k is too large")
+        values, places = self.index.search(queries, k)
+        places[:, int(self.keeps * k) :] = -1
+        return values, places
+
+
+@pytest.mark.parametrize("keeps", [None, 0.5, 1])
+def test_what_a_gpu_cannot_find_the_cpu_finds(monkeypatch, keeps, indexes):
+    copies = []
+
+    def copied(index):
+        copies.append(Elsewhere(index, keeps))
+        return copies[-1]
+
+    monkeypatch.setattr("alframe.neighbors.faiss.on_gpu", copied)
+    index = made("flat")
+    index.build(SOURCE)
+    rows = index.search(POINTS[:20], 9)[1]
+    assert copies[0].asked == 1
+    np.testing.assert_array_equal(rows, indexes["flat"].search(POINTS[:20], 9)[1])
+    off = made("flat", gpu=False)
+    off.build(SOURCE)
+    assert len(copies) == 1

@@ -1,0 +1,82 @@
+"""Exact search against FAISS Flat: the same rows, and the ratio of their times.
+
+    python scripts/bench_neighbors.py --rows 200000 --width 128 --k 100 --queries 1000 10000
+
+The two take turns; each number is the least of the rounds, in seconds, and the ratio is the median
+of the rounds' ratios, as other work on the machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+
+from alframe.neighbors.exact import ExactIndex
+from alframe.neighbors.source import ArraySource
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Returns the seconds that work took, and its result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def compare(points: np.ndarray, queries: np.ndarray, k: int, rounds: int) -> dict[str, Any]:
+    """Returns the times of both on the same input, having checked that the rows agree."""
+    exact = ExactIndex(device="cpu")
+    built, _ = timed(lambda: exact.build(ArraySource(points, "benchmark")))
+    flat = faiss.IndexFlatL2(points.shape[1])
+    flat.add(points)
+    seconds = []
+    for _ in range(rounds):
+        mine, (_, rows) = timed(lambda: exact.search(queries, k))
+        theirs, (_, peer_rows) = timed(lambda: flat.search(queries, k))
+        seconds.append((mine, theirs))
+    hits = [len({*a} & {*b}) for a, b in zip(rows.tolist(), peer_rows.tolist(), strict=True)]
+    same = sum(hits) / rows.size
+    assert same > 0.9999, f"only {same} of the rows agree"
+    return {
+        "queries": len(queries),
+        "build_seconds": round(built, 3),
+        "exact_seconds": round(min(mine for mine, _ in seconds), 3),
+        "faiss_seconds": round(min(theirs for _, theirs in seconds), 3),
+        "ratio": round(float(np.median([mine / theirs for mine, theirs in seconds])), 3),
+        "rows_in_common": same,
+    }
+
+
+def main() -> None:
+    """Prints one line of JSON for each number of queries."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--queries", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((options.rows, options.width), dtype=np.float32)
+    setting = {
+        "rows": options.rows,
+        "width": options.width,
+        "k": options.k,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "faiss": faiss.__version__,
+    }
+    for number in options.queries:
+        queries = rng.standard_normal((number, options.width), dtype=np.float32)
+        print(json.dumps({**setting, **compare(points, queries, options.k, options.rounds)}))
+
+
+if __name__ == "__main__":
+    main()
