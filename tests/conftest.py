@@ -5,13 +5,22 @@ import logging
 import pytest
 
 
+def forget_logging():
+    """Brings alframe's logger to where it is before the first run in this process."""
+    logger = logging.getLogger("alframe")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+
+
 @pytest.fixture(autouse=True)
 def _same_logging_for_all_tests():
-    """A run in this process sets alframe's logging up; the next test must not feel it."""
-    logger = logging.getLogger("alframe")
-    before = logger.handlers, logger.level, logger.propagate
+    """A run in this process sets alframe's logging up; the next test must not feel it.
+
+    Nor must a test feel a run of its module's fixtures, which come before this one.
+    """
+    forget_logging()
     yield
-    logger.handlers, logger.level, logger.propagate = before
+    forget_logging()
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class Stages:
         self.record = record
         self.tracker = tracker
         self._shared_from: dict[str, str] = {}
-        self._touched = np.zeros(parts.data.num_rows, dtype=bool)
+        self._touched = np.zeros(0, dtype=bool)  # by row, from the first choice on
 
     def fit(
         self, name: str, learner: Learner, view: View, needs: Sequence[Need], round_id: int
@@ -194,7 +194,8 @@ class Stages:
                     size, looked.candidates, pool, looked.seen, stream
                 )
             check_query(query, size, looked.candidates)
-            touched = self._touched.copy()
+            touched = np.zeros(len(pool.asked), dtype=bool)
+            touched[: len(self._touched)] = self._touched
             touched[looked.candidates] = True
             optional = {"scores": query.scores, "weights": query.weights}
             return {
@@ -211,12 +212,15 @@ class Stages:
 
         query = self.run.once(f"stages/{key}_query", select)
         if "touched" in query:  # version 0.1.0 kept none
-            self._touched = np.unpackbits(query["touched"], count=len(self._touched)).astype(bool)
+            self._touched = np.unpackbits(query["touched"], count=len(pool.asked)).astype(bool)
         return query
 
     def share_touched(self, pool: Pool) -> float:
         """Returns the share of the pool that is labeled or was ever a candidate, in [0, 1]."""
-        touched = (self._touched | (pool.asked >= 0)) & pool.eligible
+        touched = pool.asked >= 0
+        if len(self._touched):
+            touched |= self._touched
+        touched &= pool.eligible
         return float(touched.sum() / pool.eligible.sum())
 
     def answer(self, key: str, rows: Rows) -> Array:
@@ -246,7 +250,7 @@ class Stages:
         return ["validation", "test"] if len(self.parts.data.validation_rows) else ["test"]
 
     def _report(self, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        place = ("fit", "round_id", "train_rows", "labeled", "model", "split")
+        place = ("fit", "round_id", "train_rows", "labeled", "model", "split", "share_touched")
         for row in rows:
             values = {
                 f"{row['model']}/{row['split']}_{name}": value
