@@ -43,6 +43,8 @@ def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"
 def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
+    Each value is standardized over the rows of pool and validation.
+
     Args:
         data: The dataset.
         train: Folder of the store of its training rows; they are read into memory as float32.
@@ -67,7 +69,8 @@ def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset
                 "leave rows out: mend the data or choose another encoder"
             )
     inputs, test_inputs = (store.take(np.arange(store.num_rows)) for store in stores)
-    mean, std = mean_and_std(inputs)
+    learned = np.union1d(data.pool_rows, data.validation_rows)  # not those that were put aside
+    mean, std = mean_and_std(inputs if len(learned) == len(inputs) else inputs[learned])
     signed = " ".join([data.fingerprint, *(store.key for store in stores)])
     return replace(
         data,
