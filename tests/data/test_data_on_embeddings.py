@@ -9,8 +9,8 @@ from alframe.data.digits import digits
 from alframe.data.on_embeddings import on_embeddings, open_store
 from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError
-from alframe.store_plan import Plan
-from alframe.store_writer import StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import StoreWriter, Work
 
 OPTIONS = {"test": 100, "validation": 100, "subset": 300}
 
