@@ -33,6 +33,7 @@ numbers (one stream for each run's seed and round); the others give the same row
 FAMILIES = (
     "Baseline",
     "Uncertainty",
+    "Search",
     "Representation",
     "Hybrid",
     "Training dynamics",

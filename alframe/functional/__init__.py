@@ -24,6 +24,7 @@ from alframe.functional.linkage import average_linkage
 from alframe.functional.matching_pursuit import omp_match
 from alframe.functional.message_passing import d2_greedy
 from alframe.functional.nearest import nearest_center
+from alframe.functional.positive import most_likely_positive
 from alframe.functional.sampling import gumbel_top_k
 from alframe.functional.strata import coverage_centric
 from alframe.functional.topk import pairwise_topk
@@ -56,6 +57,7 @@ __all__ = [
     "max_coverage_greedy",
     "mean_cosine",
     "mean_std",
+    "most_likely_positive",
     "nearest_center",
     "nearest_to_centroids",
     "neighbor_divergence",

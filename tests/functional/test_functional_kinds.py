@@ -43,6 +43,7 @@ CALLS = {
     "max_coverage_greedy": ([POINTS], [5, 0.5]),
     "mean_cosine": ([POINTS], []),
     "mean_std": ([DRAWS], []),
+    "most_likely_positive": ([PROBS], []),
     "nearest_center": ([POINTS, POINTS[:3]], []),
     "nearest_to_centroids": ([POINTS, POINTS[:3] + 0.1], []),
     "neighbor_divergence": ([PROBS, PROBS, NEAR], []),
