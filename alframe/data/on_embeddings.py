@@ -51,8 +51,8 @@ def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset
         test: Folder of that of its test rows, by the same encoder.
 
     Raises:
-        UserError: If a store is absent, of other rows, of another encoder, or holds rows that are
-            invalid.
+        UserError: If a store is absent, altered, of other rows, of another encoder, or holds rows
+            that are invalid.
     """
     stores = [open_store(train, data, "train"), open_store(test, data, "test")]
     encoders = [{**store.parts, "split": "", "inputs": ""} for store in stores]
@@ -68,6 +68,8 @@ def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset
                 f"{len(store.invalid)} invalid ones, first row {store.invalid[0]}; learners cannot "
                 "leave rows out: mend the data or choose another encoder"
             )
+    for store in stores:
+        store.verify()  # all of it is read anyway
     inputs, test_inputs = (store.take(np.arange(store.num_rows)) for store in stores)
     learned = np.union1d(data.pool_rows, data.validation_rows)  # not those that were put aside
     mean, std = mean_and_std(inputs if len(learned) == len(inputs) else inputs[learned])

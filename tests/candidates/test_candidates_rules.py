@@ -27,7 +27,7 @@ def pool(asked=10):
     one = Pool(200, ELIGIBLE)
     rows = np.random.default_rng(1).permutation(ELIGIBLE)[:asked]
     one.ask(rows, 0)
-    one.label(rows[: asked // 2], rows[: asked // 2] % 3, 0)
+    one.label(rows[: (asked + 1) // 2], rows[: (asked + 1) // 2] % 3, 0)
     return one
 
 
