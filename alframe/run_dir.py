@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 HARMLESS = (
     "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path",
     "data.loader", "data.device_share", "data.workers", "embeddings.train", "embeddings.test",
+    "embeddings.dir",
     "index.min_recall", "index.on_low_recall", "index.memory_gib", "index.keep_gib",
 )  # fmt: skip
 """Config keys (with all below them) that may change between a run and its resumption.
@@ -39,10 +40,18 @@ Where data and embeddings lie may change, what they are may not: their fingerpri
 Training batches are the same, however they are made.
 """
 
-LATER = (".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn")
+LATER = (
+    ".recipe.cutout",
+    ".recipe.mixup",
+    "pipeline.fidelity",
+    "concept",
+    "embeddings.learn",
+    "embeddings.encoder",
+    "embeddings.dtype",
+)
 """Ends of keys that came after 0.1.0: 0, false or null is what a run without them meant."""
 
-LATER_GROUPS = ("index",)
+LATER_GROUPS = ("index", "embeddings")
 """Groups that came after 0.1.0, of which a run that started without them makes no use."""
 
 

@@ -105,13 +105,15 @@ def _mistake(error: Exception, key: str) -> UserError | None:
 
 def build_parts(config: Node) -> tuple[Parts, Any]:
     """Returns the parts of a run, and the hardware it runs on."""
+    from alframe.cli.embedded import embedded
+
     hardware = build(config, "trainer")
     inputs = data = build(config, "data")
     if config.get("concept") is not None:
         data = one_against_rest(data, str(config["concept"]))
-    stored = config.get("embeddings") or {}
-    if stored.get("learn"):
-        data = on_embeddings(data, stored["train"], stored["test"])
+    stores = embedded(config, inputs, hardware)
+    if (config.get("embeddings") or {}).get("learn"):
+        data = on_embeddings(data, *stores)
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None
@@ -122,7 +124,7 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         proxy=proxy,
         # Neither may see the dataset, whose labels are hidden.
         strategy=build(config, "strategy"),
-        candidates=_build_candidates(config, inputs),
+        candidates=_build_candidates(config, inputs, stores.train),
         oracle=build(config, "oracle", **context),
         schedule=build(config, "schedule", **context),
         limits=build(config, "limits", device=str(hardware.device)),
@@ -131,15 +133,15 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
     return parts, hardware
 
 
-def _build_candidates(config: Node, data: Dataset) -> Candidates:
+def _build_candidates(config: Node, data: Dataset, store: str | None) -> Candidates:
     """Builds the candidate rule, and before it the neighborhood where it asks for one."""
     node = config["candidates"]
     context: dict[str, Any] = {}
     if isinstance(node, Mapping) and "neighbors" in accepted(find_target(node, "candidates"))[0]:
         from alframe.cli.neighbors import neighborhood
 
-        words, folder = config["index"], config["embeddings"]["train"]
-        context["neighbors"] = neighborhood(data, build(config, "index"), words, folder)
+        index = build(config, "index")
+        context["neighbors"] = neighborhood(data, index, config["index"], store)
     rule: Candidates = build(config, "candidates", **context)
     return rule
 

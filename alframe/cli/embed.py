@@ -11,23 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from alframe.errors import UserError
 
 if TYPE_CHECKING:
+    from alframe.cli.filling import Filling
     from alframe.data.dataset import Dataset
-    from alframe.encoders.protocol import Encoder
-    from alframe.protocols import Array
-    from alframe.store.writer import Embed, Filled, StoreWriter
+    from alframe.store.writer import Filled, StoreWriter
 
 PRIMARY = "embed"
 KEYS = ("out", "split", "seed", "batch_size", "store", "data", "encoder", "trainer", "paths")
 STORE_KEYS = (
     "dtype", "rows_per_shard", "shard", "invalid", "verify", "checkpoint_seconds",
 )  # fmt: skip
-CHUNK_BYTES = 2**20
-"""About how much is written at a time; a shard is gone on with at the beginning of a chunk."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,28 +96,21 @@ def _embed(config: dict[str, Any]) -> None:
     set_up_logging()
     store = config["store"]
     part = _part(store["shard"])
-    data, encoder, batch = _build(config)
-    writer = _writer(config, data, encoder)
+    filling = _build(config)
+    writer = filling.writer(config["out"], store["rows_per_shard"], store["invalid"])
     if store["verify"]:
         writer.verify()
-    inputs = data.inputs_of(config["split"])
-    from alframe.store.writer import Work
-
-    chunk = batch * max(1, CHUNK_BYTES // (batch * writer.layout.bytes_per_row))
     mine = range(part[0] - 1, writer.layout.shards, part[1])
     with _bar(sum(len(writer.layout.span(shard)) for shard in mine)) as advance:
-        work = Work(
-            in_batches(encoder, inputs, batch), chunk, part, advance, store["checkpoint_seconds"]
-        )
-        filled = writer.fill(work)
+        filled = filling.fill(writer, part, advance, store["checkpoint_seconds"])
     _say(config, writer, filled)
 
 
-def _build(config: dict[str, Any]) -> tuple[Dataset, Encoder, int]:
-    """Returns the dataset, the encoder, and how many rows it sees at a time."""
+def _build(config: dict[str, Any]) -> Filling:
+    """Returns what is to be embedded, and by whom."""
     from alframe.cli.build import build
+    from alframe.cli.filling import Filling, usual_batch
     from alframe.cli.trained import TrainedModels
-    from alframe.encoders.network import CPU_BATCH, GPU_BATCH
     from alframe.options import check_range, check_whole
 
     if config["split"] not in ("train", "test"):
@@ -134,53 +122,11 @@ def _build(config: dict[str, Any]) -> tuple[Dataset, Encoder, int]:
     hardware = build(config, "trainer")
     data: Dataset = build(config, "data")
     trained = TrainedModels(config["data"], data, hardware)
-    encoder: Encoder = build(config, "encoder", data=data, hardware=hardware, trained=trained)
-    usual = CPU_BATCH if hardware.device.type == "cpu" else GPU_BATCH
-    return data, encoder, usual if batch is None else batch
-
-
-def _writer(config: dict[str, Any], data: Dataset, encoder: Encoder) -> StoreWriter:
-    from alframe.cli.versions import versions
-    from alframe.store.plan import Plan
-    from alframe.store.writer import StoreWriter
-
-    split, store = config["split"], config["store"]
-    parts = {
-        "inputs": data.inputs_fingerprint(split),
-        "split": split,
-        "encoder": encoder.name,
-        "weights": encoder.weights_hash,
-    }
-    about = {"data": data.name, "config": config["encoder"], "versions": versions()}
-    rows = len(data.inputs_of(split))
-    plan = Plan(parts, rows, encoder.width, store["dtype"], store["rows_per_shard"], about)
-    return StoreWriter(config["out"], plan, store["invalid"])
-
-
-def in_batches(encoder: Encoder, inputs: Array, batch: int) -> Embed:
-    """Returns what embeds any range of rows, so many at a time.
-
-    Args:
-        encoder: Of the rows.
-        inputs: Of all rows, as the dataset has them.
-        batch: Rows that the encoder sees at a time.
-    """
-    import torch
-
-    def embed(start: int, stop: int) -> Array:
-        try:
-            parts = [
-                encoder.embed(inputs[first : min(first + batch, stop)])
-                for first in range(start, stop, batch)
-            ]
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise UserError(
-                f"batch_size={batch}: {encoder.name} needs more memory than there is ({error}); "
-                "what is written is kept: lower batch_size and run the same command again"
-            ) from error
-        return np.concatenate(parts)
-
-    return embed
+    encoder = build(config, "encoder", data=data, hardware=hardware, trained=trained)
+    batch = usual_batch(hardware) if batch is None else batch
+    return Filling(
+        data, config["split"], encoder, config["encoder"], config["store"]["dtype"], batch
+    )
 
 
 def _part(word: object) -> tuple[int, int]:

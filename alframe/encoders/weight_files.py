@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from alframe.errors import UserError
 
+SHIPPED = "shipped:"
+HERE = Path(__file__).parent / "shipped"
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Under which training scripts keep the weights, beside other things."""
 PREFIXES = ("module.", "model.", "_orig_mod.")
@@ -27,13 +29,16 @@ def read_weights(file: str, key: str) -> dict[str, Tensor]:
     """Returns the tensors of a .safetensors, .pt or .pth file by name, on the host.
 
     Args:
-        file: The file; of a .pt file only plain tensors are read (``weights_only``).
+        file: The file; of a .pt file only plain tensors are read (``weights_only``). ``shipped:X``
+            is X.safetensors of those that come with alframe.
         key: The config key, for errors.
 
     Raises:
         UserError: For a file that is absent, damaged, or holds something else.
     """
     path = Path(file).expanduser()
+    if str(file).startswith(SHIPPED):
+        path = HERE / f"{str(file).removeprefix(SHIPPED)}.safetensors"
     if not path.is_file():
         raise UserError(f"{key}={file}: expected a file, but there is none at {path.absolute()}")
     try:

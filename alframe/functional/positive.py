@@ -1,9 +1,9 @@
 """An acquisition function that searches for one class: how likely each row is of it.
 
-**Source:** M. K. Warmuth et al., *Active Learning with Support Vector Machines in the Drug Discovery
-Process*, Journal of Chemical Information and Computer Sciences 43 (2003) 667-673; "most-likely
-positive" in C. Coleman et al., *Similarity Search for Efficient Active Learning and Search of Rare
-Concepts*, AAAI 2022, arXiv:2007.00077.
+**Source:** M. K. Warmuth et al., *Active Learning with Support Vector Machines in the Drug
+Discovery Process*, Journal of Chemical Information and Computer Sciences 43 (2003) 667-673;
+"most-likely positive" in C. Coleman et al., *Similarity Search for Efficient Active Learning and
+Search of Rare Concepts*, AAAI 2022, arXiv:2007.00077.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from tiny_runs import environment
 import alframe.cli.embed
 from alframe.cli.build import check_keys
 from alframe.cli.compose import CONFIGS
-from alframe.cli.embed import in_batches, main
+from alframe.cli.embed import main
+from alframe.cli.filling import in_batches
 from alframe.data.digits import digits
 from alframe.encoders.raw import RawEncoder
 from alframe.store import Store
@@ -89,7 +90,8 @@ class Blocked(RawEncoder):
 IN_CHUNKS_OF_A_BATCH = """
 import sys
 import alframe.cli.embed
-alframe.cli.embed.CHUNK_BYTES = 1
+import alframe.cli.filling
+alframe.cli.filling.CHUNK_BYTES = 1
 sys.exit(alframe.cli.embed.main(sys.argv[1:]))
 """
 
@@ -120,7 +122,7 @@ def test_stopped_in_the_middle_the_same_command_gives_the_same_bytes(
     (workdir / "block").touch()
     monkeypatch.syspath_prepend(workdir)
     monkeypatch.delitem(sys.modules, "blocked", raising=False)
-    monkeypatch.setattr(alframe.cli.embed, "CHUNK_BYTES", 1)
+    monkeypatch.setattr("alframe.cli.filling.CHUNK_BYTES", 1)
     words = ["encoder._target_=blocked.Blocked", "batch_size=50", "store.rows_per_shard=1000"]
     words += ["store.checkpoint_seconds=0", "data.validation=0", "trainer=cpu"]
     stop(words, monkeypatch)
@@ -203,7 +205,7 @@ MISTAKES = {
         "store.dtyp: expected a known config key (did you mean dtype?)",
     ),
     "an encoder's key": (["out=x", "+encoder.size=3"], "encoder.size: expected one of data"),
-    "an encoder": (["out=x", "encoder=raww"], "encoder=raww: expected one of raw, run"),
+    "an encoder": (["out=x", "encoder=raww"], "encoder=raww: expected one of raw, resnet20_cifar10, run"),
     "no file": (["out=x", "encoder=weights"], "encoder.file has no value"),
     "a split": (["out=x", "split=validation"], "split=validation: expected train or test"),
     "a type": (["out=x", "store.dtype=int8"], "store.dtype=int8"),

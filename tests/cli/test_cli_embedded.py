@@ -1,0 +1,99 @@
+"""Stores that a run fills for itself, once for all runs that ask for the same embeddings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import ACTIVE, assert_same_results, environment
+
+from alframe.cli import run
+from alframe.cli.embed import main as embed
+from alframe.errors import UserError
+from alframe.store import Store
+
+MADE = (
+    *ACTIVE, "logger=[]", "candidates=seals", "candidates.k=8", "embeddings.learn=true",
+    "encoder@embeddings.encoder=raw", "embeddings.dir=made", "embeddings.dtype=float32",
+)  # fmt: skip
+
+
+def kept():
+    return {path.name.rpartition("_")[0]: path for path in Path("made").iterdir()}
+
+
+def test_it_is_as_with_stores_that_alframe_embed_filled(workdir):
+    first = run(*MADE).path
+    named = {}
+    data = ("data.subset=300", "data.validation=100", "data.test=100")
+    for split in ("train", "test"):
+        words = ("data=digits", *data, "encoder=raw", "trainer=cpu", f"split={split}")
+        assert embed([*words, f"out={split}", "store.dtype=float32"]) == 0
+        named[split] = Store.open(split)
+    assert kept().keys() == {"digits_train", "digits_test"}
+    for split, store in named.items():
+        made = Store.open(kept()[f"digits_{split}"])
+        assert made.key == store.key
+        assert (made.take([5, 3]) == store.take([5, 3])).all()
+    by_hand = [w for w in MADE if not w.startswith(("encoder@", "embeddings.d"))]
+    second = run(*by_hand, "embeddings.train=train", "embeddings.test=test").path
+    assert_same_results(first, second)
+
+
+def test_other_runs_find_them(workdir):
+    run(*MADE, "seed=0")
+    before = {path: path.stat().st_mtime_ns for path in Path("made").rglob("*") if path.is_file()}
+    run(*MADE, "seed=1", "strategy=margin")
+    after = {path: path.stat().st_mtime_ns for path in Path("made").rglob("*") if path.is_file()}
+    changed = {path.name for path in after if after[path] != before.get(path)}
+    assert changed <= {"lock"}
+    run(*MADE, "embeddings.dtype=float16")
+    assert len(list(Path("made").iterdir())) == 4
+
+
+def test_without_learners_that_see_them_only_the_training_rows_are_embedded(workdir):
+    run(*MADE, "embeddings.learn=false")
+    assert kept().keys() == {"digits_train"}
+
+
+def test_two_runs_at_once_fill_each_store_once(workdir):
+    """Under the same lock, whoever comes second waits or finds it complete."""
+    command = [sys.executable, "-m", "alframe", *MADE]
+    both = [
+        subprocess.Popen(
+            [*command, f"run_dir=run_{i}"], env=environment(), cwd=workdir,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    said = "".join(process.communicate()[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], said
+    assert_same_results(Path("run_0"), Path("run_1"))
+    assert said.count("rows embedded") == 2, said  # train and test
+
+
+def test_a_resumed_run_may_have_them_elsewhere(workdir):
+    path = run(*MADE, "run_dir=mine").path
+    Path("made").rename("moved")
+    status = json.loads((path / "status.json").read_text())
+    again = run(*MADE, "run_dir=mine", "embeddings.dir=moved")
+    assert json.loads((again.path / "status.json").read_text()) == status
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("embeddings.train=x",), r"embeddings\.encoder: expected it without embeddings\.train"),
+        (("encoder@embeddings.encoder=weights",), r"embeddings\.encoder\.file"),
+        (
+            ("encoder@embeddings.encoder=weights", "embeddings.encoder.file=none.pt"),
+            r"embeddings\.encoder\.file=none\.pt: expected a file",
+        ),
+        (("embeddings.dtype=int8",), "float16 or float32"),
+    ],
+)
+def test_mistakes_name_their_key(words, message, workdir):
+    with pytest.raises(UserError, match=message):
+        run(*MADE, *words)
+    assert not list(Path().glob("runs/*"))
