@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alframe.data.dataset import Dataset
-from alframe.data.on_embeddings import open_store
+from alframe.data.on_embeddings import made_by, open_store
 from alframe.encoders.raw import RawEncoder
 from alframe.files import write_json
 from alframe.neighbors.audit import Audit, Recall
@@ -56,8 +56,8 @@ def neighborhood(
     if folder is None:
         source: EmbeddingSource = ArraySource(RawEncoder(data).embed(data.inputs))
         index.build(source)
-        made_by = {"encoder": RawEncoder.name, "weights": RawEncoder.weights_hash}
-        return Neighborhood(index, source, made_by, _judged(index, _recall(index, source)))
+        raw = {"encoder": RawEncoder.name, "weights": RawEncoder.weights_hash}
+        return Neighborhood(index, source, raw, _judged(index, _recall(index, source)))
     store = open_store(folder, data, "train")
     place = store.folder / f"index_{_hash(words, [*HARMLESS, *SEARCHES], store.key)}"
     recall_file = place / f"recall_{_hash(words, HARMLESS, store.key)}.json"
@@ -67,7 +67,7 @@ def neighborhood(
         log.warning("the index is for this run alone: %s cannot be written (%s)", place, error)
         index.build(store)
         found = _recall(index, store)
-    return Neighborhood(index, store, _made_by(store), _judged(index, found))
+    return Neighborhood(index, store, made_by(store), _judged(index, found))
 
 
 def facts(config: Mapping[str, Any], parts: Parts, found: Neighborhood | None) -> dict[str, Any]:
@@ -80,24 +80,16 @@ def facts(config: Mapping[str, Any], parts: Parts, found: Neighborhood | None) -
         parts: Built from it.
         found: The neighborhood of the candidate rule, or None.
     """
-    stored = config.get("embeddings") or {}
-    if found is None and not stored.get("learn"):
+    if found is None and parts.data.embedded is None:
         return {}
     role = parts.role(parts.selector)
     learner = (config.get("choices") or {}).get(role) or type(parts.selector).__name__
-    inputs: dict[str, str] = {"data": parts.data.name}
-    if stored.get("learn"):
-        inputs = _made_by(Store.open(stored["train"], "embeddings.train"))
+    inputs = parts.data.embedded or {"data": parts.data.name}
     embeddings: dict[str, Any] = {"selector": {"role": role, "learner": learner, "of": inputs}}
     if found is None:
         return {"embeddings": embeddings}
     embeddings["index"] = found.embeddings
     return {"embeddings": embeddings, "recall": found.recall, "faiss": found.faiss}
-
-
-def _made_by(store: Store) -> dict[str, str]:
-    """Returns what a store says of its embeddings."""
-    return {name: store.parts[name] for name in ("encoder", "weights", "dtype")}
 
 
 def _kept(index: NeighborIndex, store: Store, place: Path, recall_file: Path) -> Words:

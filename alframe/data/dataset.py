@@ -45,6 +45,7 @@ class Dataset:
             0 where the dataset is not to be standardized.
         std: The standard deviation likewise, never 0; 1 where it is not to be standardized.
         loading: How training batches are made; not part of the fingerprint, for it changes none.
+        embedded: Where the inputs are embeddings: the encoder, its weights' hash and the type.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Dataset:
     std: Array = field(repr=False)
     _labels: Array = field(repr=False)
     loading: Loading = field(default=Loading(), repr=False)
+    embedded: Mapping[str, str] | None = field(default=None, repr=False)
 
     @property
     def kind(self) -> Literal["images", "features"]:

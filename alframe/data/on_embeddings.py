@@ -40,6 +40,11 @@ def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"
     return store
 
 
+def made_by(store: Store) -> dict[str, str]:
+    """Returns what a store says of its embeddings."""
+    return {name: store.parts[name] for name in ("encoder", "weights", "dtype")}
+
+
 def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
@@ -80,5 +85,6 @@ def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset
         test_inputs=test_inputs,
         mean=mean,
         std=std,
+        embedded=made_by(stores[0]),
         fingerprint=hashlib.sha256(signed.encode()).hexdigest(),
     )

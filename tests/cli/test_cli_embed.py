@@ -205,7 +205,10 @@ MISTAKES = {
         "store.dtyp: expected a known config key (did you mean dtype?)",
     ),
     "an encoder's key": (["out=x", "+encoder.size=3"], "encoder.size: expected one of data"),
-    "an encoder": (["out=x", "encoder=raww"], "encoder=raww: expected one of raw, resnet20_cifar10, run"),
+    "an encoder": (
+        ["out=x", "encoder=raww"],
+        "encoder=raww: expected one of raw, resnet20_cifar10, run",
+    ),
     "no file": (["out=x", "encoder=weights"], "encoder.file has no value"),
     "a split": (["out=x", "split=validation"], "split=validation: expected train or test"),
     "a type": (["out=x", "store.dtype=int8"], "store.dtype=int8"),

@@ -47,7 +47,7 @@ def test_other_runs_find_them(workdir):
     run(*MADE, "seed=1", "strategy=margin")
     after = {path: path.stat().st_mtime_ns for path in Path("made").rglob("*") if path.is_file()}
     changed = {path.name for path in after if after[path] != before.get(path)}
-    assert changed <= {"lock"}
+    assert all(name.endswith("lock") for name in changed)
     run(*MADE, "embeddings.dtype=float16")
     assert len(list(Path("made").iterdir())) == 4
 
