@@ -26,6 +26,7 @@ from alframe.cli import run
 from alframe.report.cli import main as report
 
 RESULTS = Path(__file__).parents[1] / "results"
+ALWAYS = ("share.records=[correct]", "logger=[]")  # of all strategies, forgetting needs a history
 FIGURES = {
     "headline": ("speed_up_forgetting", "wall_clock_forgetting"),
     "core_set": ("accuracy_rows",),
@@ -95,7 +96,7 @@ def make_one(cell: Cell, arguments: argparse.Namespace) -> bool:
     print(f"--- {cell.name}")
     words = [*cell.overrides(arguments.small), *arguments.overrides]
     try:
-        run(*words, f"run_dir={path}", f"share.dir={arguments.folder / 'shared'}", "logger=[]")
+        run(*words, f"run_dir={path}", f"share.dir={arguments.folder / 'shared'}", *ALWAYS)
     except Exception:  # whatever it is, the other runs go on
         traceback.print_exc()
         return False
