@@ -108,7 +108,7 @@ class LightningLearner:
         epochs = stop_after(needs, self.recipe.total_epochs(len(loader)))
         fields = recorded_fields(needs)
         recorder = Recorder(fields, epochs, len(view.rows), device) if fields else None
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=self.hardware.gpus):
             torch.manual_seed(seed)
             model = self.build()
             keeper = Keeper(
@@ -136,7 +136,7 @@ class LightningLearner:
 
     def restore(self, state: State) -> LightningFitted:
         """See `alframe.protocols.Learner.restore`."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             model = self.build()
         weights = {
             key.removeprefix(WEIGHT): torch.from_numpy(value)
@@ -173,7 +173,7 @@ class LightningLearner:
 
         Also notes whether Monte-Carlo draws of it differ.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             model = self.build()
         if dropping_layers(model):
             self.records |= {"mc_probs"}

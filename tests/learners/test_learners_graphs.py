@@ -41,8 +41,9 @@ class Played:
         monkeypatch.setattr(cuda, "graph", self.graph)
 
     @contextmanager
-    def graph(self, graph, pool, capture_error_mode):
+    def graph(self, graph, pool, stream, capture_error_mode):
         assert pool == "pool"
+        assert isinstance(stream, Waiting)
         self.capturing = graph
         yield
         self.capturing = None
@@ -72,12 +73,12 @@ class Graph:
 @pytest.mark.parametrize("mixed", [False, True])
 def test_every_call_is_one_step_on_its_own_batch(monkeypatch, mixed):
     played = Played(monkeypatch)
-    run = Graphs(played.step)
+    run = Graphs()
     sizes = [5, 5, 3] * 6
     batches = [batch(size, number, mixed) for number, size in enumerate(sizes)]
     expected = [[t.tolist() for t in tensors(given)] for given in batches]
     for given in batches:
-        run(given)
+        run(played.step, given)
     assert played.seen == expected
     assert played.captured == 2, "one for each size"
     assert played.replayed == len(sizes) - 2 * WARM_UP
