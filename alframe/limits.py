@@ -16,6 +16,7 @@ from alframe.options import check_range, is_number
 from alframe.protocols import Cost, Strategy, Work
 
 REMEDY = "choose candidates=random_subset, a smaller data.subset or another strategy"
+NO_POOL = (0, 0)  # what torch calls the pool of all that is in no other
 VECTORS = 16
 """Numbers for each row that a strategy without an estimate of its own is taken to keep."""
 
@@ -34,11 +35,20 @@ def available_bytes(device: str = "cpu") -> float:
 
 
 def _free_on(device: str) -> float:
-    """Returns what a GPU has left, with what torch holds there and does not use."""
+    """Returns what a GPU has left, with what torch holds there and does not use.
+
+    What it holds for CUDA graphs, in pools of their own, no other tensor can have.
+    """
     import torch
 
     free, _ = torch.cuda.mem_get_info(device)
-    return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    index = torch.device(device).index
+    here = torch.cuda.current_device() if index is None else index
+    for segment in torch.cuda.memory_snapshot():  # type: ignore[no-untyped-call]
+        shared = tuple(segment.get("segment_pool_id", NO_POOL)) == NO_POOL
+        if shared and segment["device"] == here:
+            free += segment["total_size"] - segment["allocated_size"]
+    return float(free)
 
 
 def _left_in_the_container() -> float:

@@ -213,7 +213,8 @@ class Fitted(Protocol):
 
     It may also have ``costs``, by name: ``samples`` (rows that it was trained on, counted again in
     each epoch), ``peak_bytes`` (of device memory at a time; None on a CPU; of the last part of an
-    interrupted fit) and ``multiply_adds`` (of the model, for one row).
+    interrupted fit), ``multiply_adds`` (of the model, for one row) and ``compile_seconds`` (of
+    compiling the training step, which are not among ``seconds``).
     """
 
     @property

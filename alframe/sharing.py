@@ -79,6 +79,8 @@ class Sharing:
     Args:
         dir: The folder; None shares nothing.
         patience: Seconds to wait for a fit that a live process is making, before making it too.
+        records: Histories that every fit records for strategies of other runs; None = all that the
+            task has. What a strategy needs itself is recorded in any case.
         decides: What is signed of every fit of the run, plain; ``learners`` holds the learners'
             part by ``proxy`` and ``target``.
     """
@@ -87,6 +89,7 @@ class Sharing:
         self,
         dir: str | None = None,
         patience: float = 21600.0,
+        records: Sequence[str] | None = None,
         decides: Mapping[str, Any] | None = None,
     ) -> None:
         if not (dir is None or (isinstance(dir, str) and dir)):
@@ -95,6 +98,11 @@ class Sharing:
         self.folder = None if dir is None else Path(dir).resolve()
         if self.folder is not None:
             _check_place(self.folder)
+        if isinstance(records, str) or not all(isinstance(name, str) for name in records or ()):
+            raise UserError(
+                f"share.records={records}: expected a list of histories such as [correct], or null"
+            )
+        self.records = None if records is None else tuple(records)
         self._patience = patience
         self._decides = dict(decides or {})
 

@@ -1,10 +1,11 @@
 """What batches and training steps cost: alframe against torchvision and against bare loops.
 
-    python scripts/bench_training.py [--small] [--repeats 5]
+    python scripts/bench_training.py [--small] [--repeats 5] [--minutes 9] [--into FOLDER]
 
-Prints a Markdown table and writes results/bench_training.json (with --small: nothing is kept, and
-a few steps are measured for a try). Needs ALFRAME_DATA_DIR with CIFAR-10. Contenders of a case take
-turns in one process, after one turn that is not counted; in it torch compiles, where it does.
+Prints a Markdown table and writes results/bench_training.json, anew after each case, so that a
+killed one keeps what it has; after --minutes no other case is begun (with --small: nothing is kept,
+and a few steps are measured for a try). Needs ALFRAME_DATA_DIR with CIFAR-10. Contenders of a case
+take turns in one process, after one turn that is not counted; in it torch compiles, where it does.
 
 - batches: of 128 images with random crops and flips, ready on the device, against torchvision's
   transforms for each row in this process, as training scripts usually do it.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import time
 import warnings
@@ -25,6 +27,7 @@ from contextlib import closing
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from torchvision.transforms import v2
 
 from alframe.cli.console import set_up_logging
 from alframe.cli.versions import git_state, versions
+from alframe.data.batches import Batch
 from alframe.data.loaders import make_loader
 from alframe.data.loading import Loading
 from alframe.learners.lightning import LightningLearner
@@ -49,6 +53,7 @@ from alframe.protocols import View
 RESULTS = Path(__file__).parents[1] / "results"
 PAPERS = 128
 """The batch size of Selection via Proxy."""
+SAME_STEP = "alframe's step, without Lightning"
 Contenders = dict[str, Callable[[], float]]
 
 
@@ -104,11 +109,14 @@ def loader_of(learner: LightningLearner, view: View, seed: int) -> Any:
 
 
 def seconds_of(learner: LightningLearner, batches: Any) -> float:
-    """Goes over an epoch and returns the seconds for a batch."""
+    """Goes over an epoch, each batch on the device, and returns the seconds for a batch."""
+    device = learner.hardware.device
     wait(learner)
     start = time.perf_counter()
-    for _ in batches:
-        pass
+    for batch in batches:
+        if not isinstance(batch, Batch):  # alframe's are there
+            for values in batch:
+                values.to(device)
     wait(learner)
     return (time.perf_counter() - start) / len(batches)
 
@@ -200,7 +208,7 @@ class Training:
     def check(self) -> None:
         """On the CPU, where sums have one order: all ways end with the same weights."""
         if self.learner.hardware.device.type == "cpu":
-            first, *others = self.weights.values()
+            first, *others = self.weights.values() or ({},)
             for other in others:
                 for name, values in first.items():
                     torch.testing.assert_close(other[name], values, rtol=1e-2, atol=1e-3)
@@ -234,11 +242,11 @@ def training(rows: int, epochs: int) -> Iterator[tuple[str, Contenders]]:
             name,
             {
                 "bare loop": work.bare,
-                "alframe's step, without Lightning": work.same_step,
+                SAME_STEP: work.same_step,
                 "alframe": work.alframe,
             },
         )
-        work.check()
+        work.check()  # of nothing, where the case was left out
     learner, _ = learner_of(["target.recipe.epochs=2", "trainer.compile=false"])
     of_device, of_workers = (
         Training(fed_by(learner, how), rows // PAPERS * PAPERS)
@@ -256,42 +264,63 @@ def measured(case: str, contenders: Contenders, repeats: int) -> list[dict[str, 
         work()
     turns = [{name: work() for name, work in contenders.items()} for _ in range(repeats)]
     first = next(iter(contenders))
+
+    def ratio(name: str, base: str) -> float:
+        return round(statistics.median(turn[name] / turn[base] for turn in turns), 4)
+
     return [
         {
             "case": case,
             "contender": name,
             "milliseconds": round(1000 * statistics.median(turn[name] for turn in turns), 4),
-            "times_as_long": round(statistics.median(t[name] / t[first] for t in turns), 4),
+            "times_as_long": ratio(name, first),
+            "times_the_same_step": ratio(name, SAME_STEP) if SAME_STEP in contenders else None,
         }
         for name in contenders
     ]
 
 
 def main() -> None:
-    """Measures all cases and writes the table."""
+    """Measures the cases and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--small", action="store_true", help="a few steps; nothing is kept")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="then begin no other case")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="(default: results/)")
     options = parser.parse_args()
     repeats = 1 if options.small else options.repeats
-    rows, epochs = (49_920, 20) if torch.cuda.is_available() else (1_280, 4)
+    rows, epochs = (49_920, 5) if torch.cuda.is_available() else (1_280, 4)
     rows, epochs = (384, 1) if options.small else (rows, epochs)
     set_up_logging()
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     learner, device = learner_of([])
-    table = []
-    for cases in (batches(learner, 10 * rows if options.small else 12_800), training(rows, epochs)):
-        for case, contenders in cases:
-            table += measured(case, contenders, repeats)
     print(f"{device}; medians of {repeats}\n")
-    print("| case | contender | ms | times as long as the first |\n|---|---|---|---|")
-    for row in table:
-        print(
-            f"| {row['case']} | {row['contender']} | {row['milliseconds']} "
-            f"| {row['times_as_long']:.3f} |"
-        )
-    if options.small:
-        return
+    print("| case | contender | ms | times as long as the first | as the same step |")
+    print("|---|---|---|---|---|")
+    begun, table = time.monotonic(), list[dict[str, Any]]()
+    cases = chain(batches(learner, 10 * rows if options.small else 12_800), training(rows, epochs))
+    for case, contenders in cases:
+        if time.monotonic() - begun > 60 * options.minutes:
+            print(f"left out: {case}")
+            continue
+        found = measured(case, contenders, repeats)
+        print(*map(line, found), sep="\n", flush=True)
+        table += found
+        if not options.small:
+            keep(table, device, repeats, options.into)
+
+
+def line(row: dict[str, Any]) -> str:
+    """Returns a row as Markdown."""
+    same = row["times_the_same_step"]
+    return (
+        f"| {row['case']} | {row['contender']} | {row['milliseconds']} "
+        f"| {row['times_as_long']:.3f} | {'' if same is None else f'{same:.3f}'} |"
+    )
+
+
+def keep(table: list[dict[str, Any]], device: str, repeats: int, folder: Path) -> None:
+    """Writes what there is so far."""
     kept = {
         "command": f"python scripts/bench_training.py --repeats {repeats}",
         "device": device,
@@ -301,8 +330,8 @@ def main() -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "cases": table,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "bench_training.json").write_text(json.dumps(kept, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench_training.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
     python scripts/carry_runs.py pack FOLDER OUT [--megabytes 60]
     python scripts/carry_runs.py unpack OUT FOLDER
 
-What is packed, until it would be more than the given size: the records of all runs; stages,
-checkpoints and models of what is not finished; shared fits on all rows, which other runs will ask
-for; all other shared fits; of each the smallest first. Models of finished runs stay behind, since
-nothing asks for them again. What did not fit is named; it would be made again. OUT gets parts of at
-most 15 MB.
+What is packed, until it would be more than the given size: the records of all runs; stages and
+checkpoints of what is not finished; shared fits on all rows, which other runs will ask for; shared
+fits of runs that are not finished; what was compiled. Of each the smallest first. Models in run
+directories stay behind: those of finished runs nothing asks for again, those of others are found
+among the shared fits. What did not fit is named; it would be made again. OUT gets parts of at most
+15 MB.
 """
 
 import argparse
 import json
 import lzma
 import tarfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -39,12 +39,13 @@ def main() -> None:
 def pack(folder: Path, out: Path, limit: int) -> None:
     """Writes the parts to ``out`` and prints what did not fit into ``limit`` bytes."""
     out.mkdir(parents=True, exist_ok=True)
-    whole, size = BytesIO(), 0
+    whole, size, full = BytesIO(), 0, set[int]()
     with tarfile.open(fileobj=whole, mode="w") as tar:
-        for path in wanted(folder):
-            packed = lzma.compress(path.read_bytes(), preset=1)
-            if size + len(packed) > limit:
-                print(f"left behind: {path.relative_to(folder)} ({len(packed) / 1e6:.1f} MB)")
+        for rank, path in wanted(folder):
+            packed = b"" if rank in full else lzma.compress(path.read_bytes(), preset=1)
+            if not packed or size + len(packed) > limit:
+                full.add(rank)  # the others of its rank are larger
+                print(f"left behind: {path.relative_to(folder)}")
                 continue
             size += len(packed)
             entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
@@ -69,26 +70,36 @@ def unpack(parts: Path, folder: Path) -> None:
             path.write_bytes(lzma.decompress(file.read()))
 
 
-def wanted(folder: Path) -> Iterator[Path]:
-    """Yields the files to carry, the most important first."""
+def wanted(folder: Path) -> list[tuple[int, Path]]:
+    """Returns the files to carry and their ranks, the most important first."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock"]
-    files = [path for path in files if not path.relative_to(folder).parts[0].startswith("report")]
-    records = [path for path in files if path.suffix in RECORDS]
-    yield from records
     done = {
-        path.parent
-        for path in records
-        if path.name == "status.json" and json.loads(path.read_text())["state"] == "done"
+        path.parent.name
+        for path in folder.glob("runs/*/status.json")
+        if json.loads(path.read_text())["state"] == "done"
     }
-    others = [path for path in files if path not in set(records) and not done & {*path.parents}]
-    yield from sorted(others, key=lambda path: (_rank(path), path.stat().st_size))
+    ranked = [(rank, path) for path in files if (rank := _rank(path, folder, done)) is not None]
+    return sorted(ranked, key=lambda item: (item[0], item[1].stat().st_size, item[1]))
 
 
-def _rank(path: Path) -> int:
+def _rank(path: Path, folder: Path, done: set[str]) -> int | None:
+    """Returns how soon a file is to be carried; None where nothing asks for it again."""
+    place, *below = path.relative_to(folder).parts
+    if place == "compiled":
+        return 4
+    if place not in ("runs", "shared"):
+        return None
+    if path.suffix in RECORDS:
+        return 0
+    if place == "runs":
+        return None if below[0] in done or path.name == "fitted.npz" else 1
     note = path.parent / "fit.json"
     if path.name != "fitted.npz" or not note.is_file():
-        return 0
-    return 1 if json.loads(note.read_text())["what"].startswith(("proxy", "full_target")) else 2
+        return 1
+    fit = json.loads(note.read_text())
+    if fit["what"].startswith(("proxy", "full_target")):
+        return 2
+    return None if {Path(maker["path"]).name for maker in fit["made_by"]} <= done else 3
 
 
 if __name__ == "__main__":

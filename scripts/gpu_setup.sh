@@ -7,6 +7,8 @@
 # Where no more than 64 MB travel at a time: .carry/tools and .carry/1 with a first command, which
 # only sources this file, .carry/tools and .carry/2 with the next. Finished runs travel by
 # scripts/carry_runs.py. Then: scripts/reproduce_svp_cifar10.sh FOLDER --minutes 8
+# Name one kind of machine for all pieces: speed-ups never mix devices, and a run that changes its
+# device loses its seconds.
 wheels=(hydra-core==1.3.8 omegaconf==2.3.1 antlr4-python3-runtime==4.9.3)
 if [ "${1:-}" = pack ]; then
   set -euo pipefail

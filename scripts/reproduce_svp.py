@@ -10,6 +10,7 @@ missing, or with --keep, the report and results/svp_cifar10_*.json follow.
 import argparse
 import gc
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from alframe.cli import run
 from alframe.report.cli import main as report
 
 RESULTS = Path(__file__).parents[1] / "results"
+ALWAYS = ("share.records=[correct]", "logger=[]")  # of all strategies, forgetting needs a history
 FIGURES = {
     "headline": ("speed_up_forgetting", "wall_clock_forgetting"),
     "core_set": ("accuracy_rows",),
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells = core_set(seeds)
     cells += compared(seeds) if arguments.fidelity else []
     cells += active(seeds) if arguments.active else []
+    # with the runs, what was compiled for a GPU is carried to the next machine of its kind
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.folder / "compiled"))
     failed = [] if arguments.list else make(cells, arguments)
     kept = reproduction(arguments.folder, cells, arguments.small)
     if kept["table"]:
@@ -73,7 +77,8 @@ def make(cells: list[Cell], arguments: argparse.Namespace) -> list[str]:
     """Makes the runs that are not done until the time is over; returns those that failed."""
     failed = []
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # as if it were Ctrl-C
-    signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes)
+    # a fit is left after its step; what is still busy after half a minute more is interrupted
+    signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes, 30)
     try:
         for cell in cells:
             if not make_one(cell, arguments):
@@ -95,7 +100,7 @@ def make_one(cell: Cell, arguments: argparse.Namespace) -> bool:
     print(f"--- {cell.name}")
     words = [*cell.overrides(arguments.small), *arguments.overrides]
     try:
-        run(*words, f"run_dir={path}", f"share.dir={arguments.folder / 'shared'}", "logger=[]")
+        run(*words, f"run_dir={path}", f"share.dir={arguments.folder / 'shared'}", *ALWAYS)
     except Exception:  # whatever it is, the other runs go on
         traceback.print_exc()
         return False

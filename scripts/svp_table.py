@@ -16,7 +16,7 @@ from alframe.report.words import TextTable, between, percent, share, times
 from alframe.report.words import seconds as as_seconds
 
 ALL = ("core_set", "all rows", "", "")
-SECONDS = ("selector_seconds", "choose_seconds", "target_seconds", "seconds")
+SECONDS = ("selector_seconds", "choose_seconds", "target_seconds", "seconds", "compile_seconds")
 AGREEMENT = ("overlap", "chance", "spearman", "kendall")
 ORIGIN = ("device", "versions.torch", "versions.alframe", "git.revision", "started", "finished")
 Kind = tuple[str, str, str, str]
@@ -80,6 +80,7 @@ def _row(kind: Kind, points: Points) -> dict[str, Any]:
         "error_above_baseline": _interval(b["accuracy"] - p["accuracy"] for p, b in pairs),
         **{name: _interval(p[name] for p in timed)["mean"] for name in SECONDS},
         "speed_up": _interval(b["seconds"] / p["seconds"] for p, b in same),
+        "speed_up_compiled": _interval(_compiled(b) / _compiled(p) for p, b in same),
         "selection_speed_up": _interval(
             (b["selector_seconds"] + b["choose_seconds"]) / spent
             for (_, b), spent in zip(same, choosing, strict=True)
@@ -98,6 +99,11 @@ def _row(kind: Kind, points: Points) -> dict[str, Any]:
 def _baseline(kind: Kind) -> Kind:
     """All rows, or the target that selects for itself."""
     return ALL if kind[0] == "core_set" else ("active", kind[1], "itself", "")
+
+
+def _compiled(point: Mapping[str, Any]) -> float:
+    """Returns a point's seconds with those that compiling its networks takes, each once."""
+    return float(point["seconds"] + point["compile_seconds"])
 
 
 def _full_row(point: Mapping[str, Any]) -> pd.Series:
@@ -124,11 +130,11 @@ def table(kept: Mapping[str, Any]) -> str:
     columns = (
         "Target trained on", "Picked by", "Seeds", "Test error", "95 % interval",
         "Error above the baseline", "Seconds: selector + choosing + target", "Speed-up",
-        "Of selection", "Break-even",
+        "Compiling, s", "Speed-up with it", "Of selection", "Break-even",
         "Picks in common", "Published error",
     )  # fmt: skip
     rows = tuple(_cells(row) for row in kept["table"])
-    numeric = (False, False, *[True] * 9, False)
+    numeric = (False, False, *[True] * 11, False)
     devices = "; ".join(sorted({str(run["device"]) for run in kept["runs"]}))
     total = len(kept["missing"]) + len(kept["runs"])
     what = "ResNet-164, proxy ResNet-20, CIFAR-10"
@@ -156,6 +162,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{percent(above[0])} ({between(*above[1:], percent)})",
         f"{' + '.join(parts[:3])} = {parts[3]}",
         f"{times(speed_up[0])} ({between(*speed_up[1:], times)})",
+        parts[4],
+        times(_known(row["speed_up_compiled"])[0]),
         times(_known(row["selection_speed_up"])[0]),
         share(_number(row["break_even"])),
         percent(_number(row["overlap"])),

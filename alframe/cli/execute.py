@@ -146,7 +146,10 @@ def _note_start(run: RunDir, facts: Mapping[str, Any]) -> None:
     for key in ("versions", "git", "device"):
         if key in changed:
             before = run.status[key]
-            log.warning("%s changed since this run started: %s -> %s", key, before, changed[key])
+            also = "; its seconds will not be reported" if key == "device" else ""
+            log.warning(
+                "%s changed since this run started: %s -> %s%s", key, before, changed[key], also
+            )
     if first:
         run.update_status(**facts)
     else:

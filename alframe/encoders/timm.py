@@ -47,7 +47,7 @@ class TimmEncoder(NetworkEncoder):
         if size is not None:
             check_whole("encoder.size", size, at_least=1)
         timm = _timm()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             network = _make(timm, name, weights)
         about = timm.data.resolve_model_data_config(network)
         side = about["input_size"][-1] if size is None else size

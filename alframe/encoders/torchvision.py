@@ -45,7 +45,7 @@ class TorchvisionEncoder(NetworkEncoder):
     ) -> None:
         check_images(data, "torchvision")
         check_whole("encoder.size", size, at_least=1)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             network = _from_hub(name) if weights == "hub" else _from_file(name, weights)
         prepare = ImageInputs(size, MEAN, STD, hardware.device)
         full = f"torchvision {name} at {size} pixels"

@@ -44,7 +44,7 @@ class WeightsEncoder(NetworkEncoder):
             check_whole("encoder.num_classes", num_classes, at_least=1)
         weights = read_weights(file, "encoder.file")
         classes = data.num_classes if num_classes is None else num_classes
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             network = model(num_classes=classes, input_shape=data.input_shape)
         remedy = "change encoder.file, encoder.num_classes or model@encoder.model"
         load_weights(network, weights, f"encoder.file={file}", remedy)

@@ -188,7 +188,7 @@ class EnsembleFitted:
         return sum(member.seconds for member in self.members)
 
     @property
-    def costs(self) -> dict[str, int | None]:
+    def costs(self) -> dict[str, float | None]:
         """See `alframe.protocols.Fitted`; the members were trained one after the other."""
         members = [member.costs for member in self.members]
         if not all(members):  # version 0.1.0 kept none
@@ -198,6 +198,7 @@ class EnsembleFitted:
             "samples": sum(costs["samples"] or 0 for costs in members),
             "peak_bytes": max((peak for peak in peaks if peak is not None), default=None),
             "multiply_adds": sum(costs["multiply_adds"] or 0 for costs in members),
+            "compile_seconds": sum(costs.get("compile_seconds") or 0.0 for costs in members),
         }
 
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:

@@ -31,7 +31,7 @@ class Hardware:
         deterministic: Whether only deterministic algorithms may run (promise: same seed, same
             rows, on one device type, and on a CPU with one number of threads).
         compile: Whether ``torch.compile`` makes the forward and backward pass; ``auto`` on a GPU,
-            for fits long enough to pay for it.
+            for fits long enough to pay for it, and with a warning not where it fails.
         cuda_graphs: Whether an optimizer step is one launch, not hundreds; ``auto`` on a GPU.
         steps_per_call: Optimizer steps in one step of Lightning; ``auto`` is 1 on a CPU and 32 on a
             GPU. It changes no result; a killed fit goes on between two calls.
@@ -63,6 +63,12 @@ class Hardware:
             raise UserError(
                 "trainer.cuda_graphs=true: expected a CUDA device, got the CPU; use auto or false"
             )
+        if self.cuda_graphs is True and not self.captures:
+            raise UserError(
+                "trainer.cuda_graphs=true: expected another precision, got "
+                f"trainer.precision={self.precision}, whose scaled loss no CUDA graph can hold; "
+                "use bf16-mixed, or trainer.cuda_graphs=auto"
+            )
         steps = self.steps_per_call
         if steps != "auto" and not (is_whole(steps) and steps >= 1):
             raise UserError(
@@ -84,6 +90,11 @@ class Hardware:
             self.accelerator == "auto" and torch.cuda.is_available()
         )
         return torch.device("cuda", 0) if gpu else torch.device("cpu")
+
+    @property
+    def gpus(self) -> list[int]:
+        """Which GPUs' random states a fit uses: none on a CPU, lest it wake them."""
+        return [self.device.index] if self.device.type == "cuda" else []
 
     @property
     def lightning_precision(self) -> str:

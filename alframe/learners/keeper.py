@@ -19,6 +19,7 @@ from torch import Tensor
 from alframe.errors import UserError
 from alframe.files import sync_folder
 from alframe.learners.evaluate import Split
+from alframe.learners.leaving import Leaving
 from alframe.learners.module import FitModule, losses_of
 from alframe.learners.recipe import Recipe
 from alframe.protocols import Workspace
@@ -47,6 +48,8 @@ class Keeper(Checkpoint):
         epochs: Finished ones.
         curve: The fit's own, for display.
         folder: Of the checkpoint, or None.
+        leaving: Whether the fit is to be left: then it is saved and left after the step.
+        advance: Moves a progress bar.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Keeper(Checkpoint):
         self._started = 0.0
         self._compiled = 0.0  # seconds of compiling, of this part of the fit, that are counted
         self._saved_at = time.monotonic()
+        self.leaving = Leaving()
         self.advance: Callable[[], None] = lambda: None
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,6 +137,8 @@ class Keeper(Checkpoint):
             self._stop_clock(pl_module)
             self._save(trainer)
             self._started = time.perf_counter()
+        if not trainer.is_last_batch:
+            self._leave()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the clock; evaluates, reports, stops early and saves where it is time to."""
@@ -146,8 +152,13 @@ class Keeper(Checkpoint):
         if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not ends:
             values["test_error"] = self.add_point(epoch, "test", self._evaluate("test"))
         self._workspace.log(epoch, values)
-        if not ends and self._is_time_to_save():
+        if self._is_time_to_save() and (self.leaving.asked if last else not ends):
             self._save(trainer)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self.leaving.asked:
+            raise KeyboardInterrupt
 
     def _stop_clock(self, module: pl.LightningModule) -> None:
         if module.device.type == "cuda":
@@ -192,7 +203,8 @@ class Keeper(Checkpoint):
 
     def _is_time_to_save(self) -> bool:
         waited = time.monotonic() - self._saved_at
-        return self.folder is not None and waited >= self._recipe.checkpoint_seconds
+        due = self.leaving.asked or waited >= self._recipe.checkpoint_seconds
+        return self.folder is not None and due
 
     def _save(self, trainer: pl.Trainer) -> None:
         folder = self.folder

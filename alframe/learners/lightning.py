@@ -108,7 +108,7 @@ class LightningLearner:
         epochs = stop_after(needs, self.recipe.total_epochs(len(loader)))
         fields = recorded_fields(needs)
         recorder = Recorder(fields, epochs, len(view.rows), device) if fields else None
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=self.hardware.gpus):
             torch.manual_seed(seed)
             model = self.build()
             keeper = Keeper(
@@ -122,11 +122,11 @@ class LightningLearner:
                 self._train(model, loader, keeper, epochs, recorder)
         model.to(device)
         fitted = LightningFitted(self, model, keeper.seconds, seed)
-        fitted.compile_seconds = keeper.compile_seconds
         fitted.costs = {
             "samples": keeper.epochs * len(view.rows),
             "peak_bytes": meter.peak_bytes,
             "multiply_adds": self.multiply_adds,
+            "compile_seconds": keeper.compile_seconds,
         }
         keeper.add_point(keeper.epochs, "test", fitted.evaluate("test"))
         fitted.curve = keeper.curve
@@ -136,7 +136,7 @@ class LightningLearner:
 
     def restore(self, state: State) -> LightningFitted:
         """See `alframe.protocols.Learner.restore`."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             model = self.build()
         weights = {
             key.removeprefix(WEIGHT): torch.from_numpy(value)
@@ -148,7 +148,6 @@ class LightningLearner:
         seed = state.get("seed", 0)  # version 0.1.0 kept none, and drew none
         fitted = LightningFitted(self, model, state["seconds"], seed)
         fitted.curve, fitted.metrics = state["curve"], state["metrics"]
-        fitted.compile_seconds = state.get("compile_seconds", 0.0)
         fitted.costs = state.get("costs", {})  # version 0.1.0 kept none
         if state["fields"]:
             history = torch.from_numpy(state["dynamics"])
@@ -174,7 +173,7 @@ class LightningLearner:
 
         Also notes whether Monte-Carlo draws of it differ.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             model = self.build()
         if dropping_layers(model):
             self.records |= {"mc_probs"}
@@ -222,13 +221,12 @@ class LightningFitted:
         learner: Who trained it.
         model: The network, on the learner's device.
         seconds: Wall-clock of the training steps, over all parts of an interrupted fit, without
-            ``compile_seconds``.
+            compiling, which ``costs`` has.
         seed: Of the fit; Monte-Carlo draws are a function of it.
         curve: Points of the fit's own curve, for display.
         dynamics: Recorded history [epochs, rows, fields], or None.
         metrics: By split, as far as they were measured.
         costs: See `alframe.protocols.Fitted`.
-        compile_seconds: Of compiling the training step.
     """
 
     learner: LightningLearner
@@ -238,8 +236,7 @@ class LightningFitted:
     curve: list[dict[str, Any]] = field(default_factory=list)
     dynamics: Table | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    costs: dict[str, int | None] = field(default_factory=dict)
-    compile_seconds: float = 0.0
+    costs: dict[str, float | None] = field(default_factory=dict)
 
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
@@ -268,7 +265,6 @@ class LightningFitted:
         }
         state: State = {
             "seconds": self.seconds,
-            "compile_seconds": self.compile_seconds,
             "seed": self.seed,
             "curve": self.curve,
             "metrics": self.metrics,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from alframe.learners.hardware import Hardware
 from alframe.models.embedding import LastLayerSplit, logits_and_embedding
 from alframe.tasks.classification import OF_EMBEDDING, Classification
 
+log = logging.getLogger(__name__)
 COMPILED_FORMS = 64
 """Networks, in each of their uses, that one process may compile; torch would give up after 8."""
 
@@ -130,9 +132,8 @@ class Step:
         self._first: list[float] = []  # seconds of the first two compiled steps
         # A captured step reads the learning rate here.
         self._rate = torch.zeros((), device=self._device) if hardware.captures else None
-        self._train: Callable[[Batch], None] = self._once
-        if hardware.captures:
-            self._train = Graphs(self._once)
+        self._graphs = Graphs() if hardware.captures else None
+        self._may_go_on = hardware.compile == "auto"  # where compiling fails
         self.recorder: Recorder | None = None
         self.losses = torch.zeros((), dtype=torch.float64, device=self._device)
 
@@ -149,6 +150,12 @@ class Step:
                 self._train(batch)
         self._schedule.step()
 
+    def _train(self, batch: Batch) -> None:
+        if self._graphs is None:
+            self._once(batch)
+        else:
+            self._graphs(self._once, batch)
+
     @property
     def compile_seconds(self) -> float:
         """See the class."""
@@ -156,15 +163,21 @@ class Step:
 
     def _timed(self, batch: Batch) -> None:
         self._wait()
-        start = time.perf_counter()
+        start, losses = time.perf_counter(), self.losses.clone()
         try:
             self._train(batch)
         except torch._dynamo.exc.TorchDynamoException as error:
-            raise UserError(
-                "trainer.compile: expected a model and a machine on which torch.compile works, got "
-                f"{type(error).__name__} ({str(error).strip().splitlines()[0]}); set "
-                "trainer.compile=false"
-            ) from error
+            what = f"{type(error).__name__} ({str(error).strip().splitlines()[0]})"
+            if not self._may_go_on:
+                raise UserError(
+                    "trainer.compile: expected a model and a machine on which torch.compile works, "
+                    f"got {what}; set trainer.compile=false"
+                ) from error
+            log.warning("torch.compile failed with %s: steps are not compiled", what)
+            self._compiled_size = 0
+            self.losses.copy_(losses)
+            self._train(batch)
+            return
         self._wait()
         self._first.append(time.perf_counter() - start)
 

@@ -21,11 +21,12 @@ def train(
     """Trains a module to its end, from where the keeper's checkpoint has it.
 
     Raises:
-        KeyboardInterrupt: For Ctrl-C.
+        KeyboardInterrupt: For Ctrl-C, once the step under way is done and a checkpoint saved.
     """
     checkpoint = checkpoint_in(keeper.folder)
     try:
-        with bar("training", (trainer.max_epochs or 0) * len(calls)) as keeper.advance:
+        steps = (trainer.max_epochs or 0) * len(calls)
+        with keeper.leaving.noting(), bar("training", steps) as keeper.advance:
             trainer.fit(module, calls, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):

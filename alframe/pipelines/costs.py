@@ -36,6 +36,7 @@ def fit_costs(fitted: Fitted) -> dict[str, Any]:
     costs = getattr(fitted, "costs", {})
     return {
         "seconds_fit": fitted.seconds,
+        "seconds_compile": costs.get("compile_seconds"),
         "samples_per_second_fit": rate(costs.get("samples", 0), fitted.seconds),
         "peak_bytes_fit": costs.get("peak_bytes"),
         "multiply_adds": costs.get("multiply_adds"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
+from alframe.errors import UserError
 from alframe.histories import Joined, MeanHistory, averaged
 from alframe.parts import Parts
 from alframe.pipelines.stages import LazyFit, Stages
@@ -14,14 +15,25 @@ from alframe.protocols import Learner, Need, Observations, Rows, Scope, View
 def recorded(parts: Parts, learner: Learner, needs: Sequence[Need]) -> tuple[Need, ...]:
     """Returns what a fit that may serve a strategy records.
 
-    Where fits are shared among runs, all histories that cost little are recorded, whether the
+    Where fits are shared among runs, the histories of ``share.records`` are recorded, whether the
     strategy asks for them or not: then strategies have the same fit. Weights do not depend on it.
+
+    Raises:
+        UserError: If ``share.records`` names what the task has not.
     """
     if parts.sharing is None or "dynamics" not in learner.records:
         return tuple(needs)
+    fields = parts.task.histories if parts.sharing.records is None else parts.sharing.records
+    if unknown := sorted(set(fields) - set(parts.task.histories)):
+        raise UserError(
+            f"share.records: expected any of {', '.join(parts.task.histories)}, got "
+            + ", ".join(unknown)
+        )
+    if not fields:
+        return tuple(needs)
     whole = any(need.until_epoch is None for need in needs)
     until = None if whole else max((need.until_epoch or 0 for need in needs), default=None)
-    return (*needs, Need("dynamics", Scope.POOL, fields=parts.task.histories, until_epoch=until))
+    return (*needs, Need("dynamics", Scope.POOL, fields=tuple(fields), until_epoch=until))
 
 
 class Selector:

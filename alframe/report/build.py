@@ -31,7 +31,8 @@ COSTS = (
     "(the proxy, or the target itself), observing and selecting, and the target's own training. "
     "Speed-up is the full run's training time divided by the sum, for each seed, then averaged. "
     "Break-even is the largest share of the rows at which the sum is still no longer than the full "
-    "run, if the target's seconds are linear in its rows."
+    "run, if the target's seconds are linear in its rows. Compiling, where the training step was "
+    "compiled, is needed once for each network and stands on its own."
 )
 WORK = (
     "Means over the seeds of one device; of active learning, of the last round. Rows a second are "
@@ -174,6 +175,12 @@ def _notes(groups: Sequence[Group]) -> list[str]:
                 f"Mixed devices: the seeds of {group.label} ran on {'; '.join(group.devices)}. "
                 "Their accuracies are averaged, their seconds are not."
             )
+        notes += [
+            f"Resumed on another device: {run.path} ({group.label}, seed {run.seed}) ran on "
+            f"{run.device}. Its accuracies count, its seconds do not."
+            for run in group.runs
+            if len(run.devices) > 1
+        ]
         if group.repeated:
             seeds = ", ".join(str(run.seed) for run in group.repeated)
             notes.append(

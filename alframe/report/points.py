@@ -14,6 +14,7 @@ FULL_FIT = "full_target"
 COLUMNS = (
     "fit", "full", "labeled", "train_rows", "accuracy",
     "selector_seconds", "choose_seconds", "target_seconds", "seconds", "speed_up", "break_even",
+    "compile_seconds", "speed_up_compiled",
 )  # fmt: skip
 
 
@@ -24,7 +25,9 @@ def points_of(run: Run) -> pd.DataFrame:
     ``train_rows``; ``accuracy`` on the test split; ``selector_seconds``, ``choose_seconds``
     (observe and select) and ``target_seconds``, whose sum is ``seconds``, the wall-clock that is
     needed to get this model; ``speed_up`` = seconds of the full run / seconds (NaN without one);
-    ``break_even``, see `break_even`.
+    ``break_even``, see `break_even`; ``compile_seconds``, which the selector's and the target's
+    network need once each and ``seconds`` leave out; ``speed_up_compiled``, with them. Where a run
+    was resumed on another device, all seconds and what follows from them are NaN.
     """
     tests = run.metrics[(run.metrics["model"] == "target") & (run.metrics["split"] == "test")]
     tests = tests.dropna(subset=["accuracy", "labeled", "train_rows"]).drop_duplicates(
@@ -34,6 +37,8 @@ def points_of(run: Run) -> pd.DataFrame:
     fits = run.metrics.drop_duplicates("fit")
     measure = _core_set if run.pipeline == "core_set" else _active_learning
     table = pd.DataFrame(measure(run, tests, fits), columns=list(COLUMNS))
+    if len(run.devices) > 1:
+        table[["selector_seconds", "choose_seconds"]] = math.nan  # the sum of nothing is 0
     by = "train_rows" if run.pipeline == "core_set" else "labeled"
     return table.sort_values(["full", by], kind="stable", ignore_index=True)
 
@@ -51,7 +56,8 @@ def _active_learning(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[
             selector = so_far[(so_far["model"] == "target") & (so_far["fit"] != test["fit"])]
         if not run.listens_to:  # random labels need no earlier model
             selector = so_far.head(0)
-        rows.append(_row(test, False, _total(selector["seconds_fit"]), _choosing(so_far)))
+        row = _row(test, False, _total(selector["seconds_fit"]), _choosing(so_far))
+        rows.append(row | {"compile_seconds": _compiling(fits, selector, test)})
     return rows
 
 
@@ -71,8 +77,14 @@ def _core_set(run: Run, tests: pd.DataFrame, fits: pd.DataFrame) -> list[dict[st
         else:
             own = fits[fits["fit"] == test["fit"]]
             row = _row(test, False, _total(selector["seconds_fit"]), _choosing(own))
-        if len(full) and float(str(row["seconds"])) > 0:
-            row["speed_up"] = _total(full["seconds_fit"]) / float(str(row["seconds"]))
+        heard = fits.head(0) if row["full"] else selector
+        row["compile_seconds"] = _compiling(fits, heard, test)
+        if len(full) and row["seconds"] > 0:
+            whole, compiling = _total(full["seconds_fit"]), _compiling(fits, fits.head(0), test)
+            row["speed_up"] = whole / row["seconds"]
+            row["speed_up_compiled"] = (whole + compiling) / (
+                row["seconds"] + row["compile_seconds"]
+            )
             row["break_even"] = break_even(row, full.iloc[0])
         rows.append(row)
     return rows
@@ -117,7 +129,18 @@ def _row(test: pd.Series, full: bool, selector: float, choosing: float) -> dict[
         "seconds": selector + choosing + target,
         "speed_up": math.nan,
         "break_even": math.nan,
+        "compile_seconds": math.nan,
+        "speed_up_compiled": math.nan,
     }
+
+
+def _compiling(fits: pd.DataFrame, selector: pd.DataFrame, test: pd.Series) -> float:
+    """Returns what compiling takes that a model and its selector need, once for each network.
+
+    A network is compiled in a run's first fit of it, and not again: the longest time counts.
+    """
+    models = {*selector["model"], test["model"]}
+    return float(sum(fits[fits["model"] == model]["seconds_compile"].max() for model in models))
 
 
 def _total(seconds: pd.Series) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,13 +23,14 @@ NUMBER_COLUMNS = (
 )  # fmt: skip
 LATER_COLUMNS = (
     "samples_per_second_fit", "samples_per_second_observe", "samples_per_second_select",
-    "peak_bytes_fit", "peak_bytes_observe", "peak_bytes_select", "multiply_adds",
+    "peak_bytes_fit", "peak_bytes_observe", "peak_bytes_select", "multiply_adds", "seconds_compile",
 )  # fmt: skip
 """What version 0.1.0 did not measure: such runs have NaN there."""
 FIDELITY_COLUMNS = (
     "train_rows", "candidates", "overlap", "chance", "spearman", "kendall",
     "seconds_observe", "seconds_select",
 )  # fmt: skip
+MEASURED = ("seconds", "samples_per_second_", "peak_bytes_")
 CURVE_COLUMNS = ("epoch", "seconds", "split", "error")
 MOST_VALUES = 20_000
 """A config with more values is refused: YAML aliases can unfold to billions of them."""
@@ -67,9 +69,19 @@ class Run:
         return str(self.status.get("pipeline") or self.settings.get("choices.pipeline"))
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """The device in words; several where the run was resumed on another one."""
+        later = [
+            str(value)
+            for key, value in self.status.items()
+            if key.startswith("resumed.") and key.endswith(".device")
+        ]
+        return tuple(dict.fromkeys([str(self.status.get("device") or "unknown device"), *later]))
+
+    @property
     def device(self) -> str:
-        """The device in words."""
-        return str(self.status.get("device") or "unknown device")
+        """All `devices`; where they are several, no seconds of the run are counted."""
+        return ", then ".join(self.devices)
 
     @property
     def has_proxy(self) -> bool:
@@ -105,7 +117,7 @@ class Run:
         path = self.path / "fits" / fit / "curve.csv"
         if not path.is_file():
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
-        return _read_table(path, ("split",), ("epoch", "seconds", "error"))
+        return self._timed(_read_table(path, ("split",), ("epoch", "seconds", "error")))
 
     def fidelity(self) -> pd.DataFrame:
         """Returns how far the proxy's picks agree with the target's, a row for each size; or none.
@@ -116,7 +128,14 @@ class Run:
         path = self.path / "fidelity.csv"
         if not path.is_file():
             return pd.DataFrame(columns=list(FIDELITY_COLUMNS))
-        return _read_table(path, (), FIDELITY_COLUMNS)
+        return self._timed(_read_table(path, (), FIDELITY_COLUMNS))
+
+    def _timed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Empties what was measured of time and memory where several devices measured it."""
+        if len(self.devices) > 1:
+            costs = [str(name) for name in table if str(name).startswith(MEASURED)]
+            return table.assign(**dict.fromkeys(costs, math.nan))
+        return table
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
@@ -160,7 +179,8 @@ def load(path: Path) -> Run:
         table = _read_table(metrics, TEXT_COLUMNS, NUMBER_COLUMNS, LATER_COLUMNS)
     else:
         table = pd.DataFrame(columns=[*TEXT_COLUMNS, *NUMBER_COLUMNS, *LATER_COLUMNS])
-    return Run(path, settings, status, table)
+    run = Run(path, settings, status, table)
+    return replace(run, metrics=run._timed(table))
 
 
 def _walk(path: Path) -> Iterator[Path]:

@@ -17,6 +17,7 @@ RESULTS = (
 )  # fmt: skip
 PARTS = ("selector_seconds", "choose_seconds", "target_seconds", "seconds")
 SPEED_UP = ("speed_up", "low", "high")
+AFTER = ("break_even", "compile_seconds", "speed_up_compiled")
 
 
 def results(groups: Sequence[Group]) -> pd.DataFrame:
@@ -65,7 +66,8 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
     """Returns where the seconds went: for the last labels of a group, or for each core-set size.
 
     One row for each device: seconds are never averaged over different devices. ``low`` and
-    ``high`` are the interval of the speed-up, ``break_even`` is the mean of `points.break_even`.
+    ``high`` are the interval of the speed-up; ``break_even``, ``compile_seconds`` and
+    ``speed_up_compiled`` are means of what `points_of` gives.
     """
     rows = []
     for part in (part for group in groups for part in by_device(group)):
@@ -83,11 +85,11 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
                         "speed_up": speed_up.mean,
                         "low": speed_up.low,
                         "high": speed_up.high,
-                        "break_even": mean_interval(here["break_even"].to_numpy(float)).mean,
+                        **{name: mean_interval(here[name].to_numpy(float)).mean for name in AFTER},
                         "seeds": len(here),
                     }
                 )
-    columns = ("group", "device", "train_rows", *PARTS, *SPEED_UP, "break_even", "seeds")
+    columns = ("group", "device", "train_rows", *PARTS, *SPEED_UP, *AFTER, "seeds")
     return pd.DataFrame(rows, columns=list(columns))
 
 

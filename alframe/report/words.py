@@ -125,6 +125,9 @@ def costs_text(table: pd.DataFrame) -> TextTable:
         "Break-even": [share(v) for v in table["break_even"]],
         "Seeds": [str(v) for v in table["seeds"]],
     }
+    if (table["compile_seconds"] > 0).any():
+        cells["Compiling, s"] = [seconds(v) for v in table["compile_seconds"]]
+        cells["Speed-up with it"] = [times(v) for v in table["speed_up_compiled"]]
     return _text(cells, words=("Group", "Device"))
 
 
@@ -142,6 +145,8 @@ def work_text(table: pd.DataFrame) -> TextTable:
         cells["Peak device memory, MB"] = [whole(v / 1e6) for v in table["peak_bytes"]]
     if table["multiply_adds"].notna().any():
         cells["Multiply-adds a row, M"] = [seconds(v / 1e6) for v in table["multiply_adds"]]
+    if (table["compile_seconds"] > 0).any():
+        cells["Compiling, s"] = [seconds(v) for v in table["compile_seconds"]]
     cells["Seeds"] = [str(v) for v in table["seeds"]]
     return _text(cells, words=("Group", "Device", "Part"))
 

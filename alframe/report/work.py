@@ -12,7 +12,7 @@ from alframe.report.points import FULL_FIT, points_of
 from alframe.report.runs import Run
 from alframe.report.statistics import mean_interval
 
-MEASURED = ("seconds", "samples_per_second", "peak_bytes", "multiply_adds")
+MEASURED = ("seconds", "samples_per_second", "peak_bytes", "multiply_adds", "compile_seconds")
 WORK = ("group", "device", "part", "train_rows", *MEASURED, "seeds")
 AGREEMENT = ("chance", "spearman", "kendall", "selection_speed_up")
 FIDELITY = ("group", "train_rows", "overlap", "low", "high", *AGREEMENT, "seeds")
@@ -65,6 +65,7 @@ def _part(fit: pd.Series, part: str, column: str, multiply_adds: float) -> dict[
         "samples_per_second": fit[f"samples_per_second_{column}"],
         "peak_bytes": fit[f"peak_bytes_{column}"],
         "multiply_adds": multiply_adds,
+        "compile_seconds": fit["seconds_compile"] if column == "fit" else math.nan,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 
 import numpy as np
 import pytest
@@ -182,6 +183,47 @@ def test_a_loader_that_draws_as_it_starts_disturbs_no_dropout(tmp_path, cut, mon
     assert cut.fit(learner("dropout"), (), Desk(tmp_path), at=5) is None
     resumed = cut.fit(learner("dropout"), (), Desk(tmp_path), at=None)
     assert_same_fit(resumed, expected, ())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGALRM])
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 9])
+def test_ctrl_c_leaves_a_fit_after_the_step_and_saves_it(tmp_path, monkeypatch, step, number):
+    """Also in the last step of an epoch (3) and of the fit (9)."""
+    model, recipe, needs = CASES["dynamics"]
+    recipe = {**recipe, "epochs": 3, "checkpoint_seconds": 3600}
+    expected = fit(learner(model, **recipe), needs)
+    plain, steps = FitModule.train_on, []
+
+    def watched(module, batch):
+        steps.append(len(batch.labels))
+        if len(steps) == step:
+            signal.raise_signal(number)
+        plain(module, batch)
+
+    monkeypatch.setattr(FitModule, "train_on", watched)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(learner(model, **recipe), needs, Desk(tmp_path))
+        assert len(steps) == step
+        assert signal.getsignal(number) is signal.default_int_handler
+        resumed = fit(learner(model, **recipe), needs, Desk(tmp_path))
+    finally:
+        signal.signal(number, before)
+    assert len(steps) == 9, "no step is done again"
+    assert_same_fit(resumed, expected, learner().data.pool_rows)
+
+
+def test_a_second_ctrl_c_is_not_waited_for(tmp_path, monkeypatch):
+    def stuck(module, batch):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(FitModule, "train_on", stuck)
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner("mlp"), desk=Desk(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_version_0_1_0_is_gone_on_with(tmp_path, cut, monkeypatch):

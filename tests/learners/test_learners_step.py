@@ -75,9 +75,9 @@ def test_a_compiled_fit_is_the_plain_one_and_is_compiled_once(model):
     before = graphs_made()
     compiled = fit(learner(model, hardware=COMPILED, **how), (DYNAMICS,), desks[1])
     assert graphs_made() == before + 1
-    assert compiled.compile_seconds > 0.1 > compiled.seconds / 50
-    assert compiled.state()["compile_seconds"] == compiled.compile_seconds
-    assert plain.compile_seconds == 0
+    assert compiled.costs["compile_seconds"] > 0.1 > compiled.seconds / 50
+    assert compiled.state()["costs"] == compiled.costs
+    assert plain.costs["compile_seconds"] == 0
     for name, value in weights(plain).items():
         np.testing.assert_allclose(weights(compiled)[name], value, rtol=1e-3, atol=1e-5)
     assert undated(compiled.curve) == undated(plain.curve)
@@ -90,7 +90,7 @@ def test_a_compiled_fit_is_the_plain_one_and_is_compiled_once(model):
     fewer = type(fewer)(fewer.rows[:37], fewer.labels[:37])
     fit(learner(model, hardware=COMPILED, **how), (DYNAMICS,), view=fewer)
     assert graphs_made() == before + 1, "another network and another last batch compile nothing"
-    assert again.compile_seconds < compiled.compile_seconds / 10
+    assert again.costs["compile_seconds"] < compiled.costs["compile_seconds"] / 10
 
 
 @pytest.mark.slow
@@ -136,6 +136,62 @@ def test_a_machine_that_cannot_compile_is_told_which_key_to_change(monkeypatch):
     monkeypatch.setattr(Objective, "measure", fails)
     with pytest.raises(UserError, match=r"no compiler.*set trainer\.compile=false"):
         fit(learner("mlp", hardware=COMPILED))
+
+
+class Late(torch.autograd.Function):
+    """What fails in the backward pass, which is compiled when the loss is known."""
+
+    @staticmethod
+    def forward(ctx, value):  # noqa: ARG004
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ARG004
+        raise torch._dynamo.exc.TorchDynamoException("no compiler\nat all")
+
+
+def test_where_auto_cannot_compile_the_fit_goes_on_without(monkeypatch, caplog):
+    expected = fit(learner("mlp"))
+    plain, tried = Objective.measure, []
+
+    def fails(objective, batch, compiled):
+        loss, values = plain(objective, batch, False)
+        if not compiled:
+            return loss, values
+        tried.append(len(batch.labels))
+
+        return Late.apply(loss), values
+
+    monkeypatch.setattr(Objective, "measure", fails)
+    monkeypatch.setattr(Hardware, "compiles", lambda *_: True)
+    desks = Desk(), Desk()
+    made = fit(learner("mlp"), desk=desks[0])
+    assert tried == [16]
+    assert (
+        "torch.compile failed with TorchDynamoException (no compiler): steps are not" in caplog.text
+    )
+    assert_same_weights(weights(made), weights(expected))
+    monkeypatch.undo()
+    fit(learner("mlp"), desk=desks[1])
+    assert desks[0].logged == desks[1].logged
+
+
+def test_a_fit_on_the_cpu_leaves_a_gpu_asleep(monkeypatch):
+    def woken(*_):
+        raise AssertionError("a GPU was asked")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", woken)
+    fitted = fit(learner("dropout", epochs=1))
+    fitted.learner.restore(fitted.state())
+
+
+def test_graphs_that_cannot_be_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    Hardware("gpu", "bf16-mixed", cuda_graphs=True)
+    assert not Hardware("gpu", "16-mixed").captures
+    with pytest.raises(UserError, match=r"cuda_graphs=true: .*precision=16-mixed"):
+        Hardware("gpu", "16-mixed", cuda_graphs=True)
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,27 @@ def test_the_histories_are_counted_before_the_run(workdir):
     assert expected(SHARE) == 3 * 200 * 3 * (1 + 4 * 2)
 
 
+def test_only_the_chosen_histories_are_recorded_for_others(workdir, fits):
+    first = run(*PROXY, SHARE, "share.records=[correct]", "strategy=forgetting").path
+    assert decode_state(first / "fits/full_target/fitted.npz")["fields"] == ["correct"]
+    fits.clear()
+    run(*PROXY, SHARE, "share.records=[correct]", "strategy=entropy")
+    assert set(fits) == {"size_000_target", "size_001_target"}
+    fits.clear()  # what a strategy itself needs is recorded all the same, in a fit of its own
+    aum = run(*PROXY, SHARE, "share.records=[correct]", "strategy=aum").path
+    assert decode_state(aum / "fits/proxy/fitted.npz")["fields"] == ["correct", "margin"]
+    assert "full_target" not in fits
+    none = run(*PROXY, SHARE, "share.records=[]", "strategy=entropy").path
+    assert decode_state(none / "fits/proxy/fitted.npz")["fields"] == []
+
+
+@pytest.mark.parametrize("records", ["[correct,gradients]", "correct", "[1]"])
+def test_a_history_that_there_is_not_is_refused(records, workdir):
+    with pytest.raises(UserError, match=r"share\.records"):
+        run(*PROXY, SHARE, f"share.records={records}")
+    assert not list(Path().iterdir())
+
+
 def test_nothing_is_shared_by_default(workdir):
     run(*ACTIVE)
     assert [path.name for path in Path().iterdir()] == ["runs"]

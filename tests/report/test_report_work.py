@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from report_runs import budget_rows, core_set_rows, row, write_fidelity, write_run
+from report_runs import budget_rows, core_set_rows, curve, row, write_fidelity, write_run
 from scipy import stats
 
 from alframe.report import tables, words
@@ -174,3 +174,57 @@ def test_the_report_shows_fidelity_where_there_is_some(tmp_path: Path) -> None:
     files = build([plain]).files
     assert b"Proxy fidelity" not in files["index.html"]
     assert b"What each part takes" in files["index.html"]
+
+
+def test_compiling_stands_beside_the_speed_up(tmp_path: Path) -> None:
+    rows = core_set_rows({500: 0.9}, proxy_seconds=10, full_seconds=100)
+    # the target's network is compiled in its first fit: that of the part, then not again
+    compiling = {"proxy": 5.0, "size_000_target": 20.0, "full_target": 0.0}
+    rows = [each | {"seconds_compile": compiling[each["fit"]]} for each in rows]
+    run = write_run(tmp_path / "r", rows, pipeline="core_set", choices={"proxy": "p"})
+    part, full = points_of(load(run)).to_dict("records")
+    assert part["speed_up"] == pytest.approx(100 / 63)
+    assert (part["compile_seconds"], full["compile_seconds"]) == (25, 20)
+    assert part["speed_up_compiled"] == pytest.approx((100 + 20) / (63 + 25))
+    table = words.costs_text(tables.costs([group_of(run)]))
+    assert "Speed-up with it" in table.columns
+    parts = work([group_of(run)])
+    assert sorted(parts["compile_seconds"].dropna()) == [0, 5, 20]
+
+
+def test_where_nothing_was_compiled_no_column_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", core_set_rows({500: 0.9}), pipeline="core_set")
+    assert "Speed-up with it" not in words.costs_text(tables.costs([group_of(run)])).columns
+
+
+@pytest.mark.parametrize("pipeline", ["core_set", "active_learning"])
+def test_seconds_of_a_run_that_changed_devices_are_not_counted(
+    tmp_path: Path, pipeline: str
+) -> None:
+    rows = core_set_rows({500: 0.9}) if pipeline == "core_set" else budget_rows({10: 0.7, 20: 0.8})
+    common = {"pipeline": pipeline, "choices": {"proxy": "p"}}
+    curves = {"proxy": curve(10.0, 0.2), "full_target": curve(100.0, 0.1)}
+    for seed in range(2):
+        resumed = [{"at": "later"}, {"at": "later", "device": "another GPU"}] if seed else []
+        write_run(
+            tmp_path / str(seed),
+            rows,
+            seed=seed,
+            status={"resumed": resumed},
+            curves=curves,
+            **common,
+        )
+    first, mixed = (points_of(load(tmp_path / str(seed))) for seed in range(2))
+    times = ["selector_seconds", "choose_seconds", "target_seconds", "seconds", "speed_up"]
+    assert mixed[times].isna().all(axis=None)
+    assert first["seconds"].notna().all()
+    assert list(mixed["accuracy"]) == list(first["accuracy"])
+    group = group_of(tmp_path / "0", tmp_path / "1")
+    assert group.devices == [
+        "cpu: 2 threads of a test",
+        "cpu: 2 threads of a test, then another GPU",
+    ]
+    costs = tables.costs([group]).set_index("device")["seconds"]
+    assert costs.groupby(level=0).apply(lambda part: part.isna().all()).tolist() == [False, True]
+    report = build([load(tmp_path / "0"), load(tmp_path / "1")])
+    assert any("Resumed on another device" in note and "/1 " in note for note in report.notes)

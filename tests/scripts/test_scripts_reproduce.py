@@ -165,24 +165,37 @@ def test_what_is_carried_comes_back_without_the_models_of_finished_runs(tmp_path
     big = source / "shared" / "0123" / "fitted.npz"
     big.parent.mkdir(parents=True)
     big.write_bytes(b"".join(i.to_bytes(4, "big") for i in range(2**16)))
-    for name, what in (("0123", "full_target: fit target"), ("4567", "size_000_target: fit")):
+    shared = {
+        "0123": ("full_target: fit target", "done"),
+        "4567": ("size_000_target: fit", "begun"),
+        "89ab": ("size_000_target: fit", "done"),
+    }
+    for name, (what, maker) in shared.items():
         note = source / "shared" / name / "fit.json"
         note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"what": what}))
-    (source / "shared" / "4567" / "fitted.npz").write_bytes(b"small, but of less use")
-    assert [path.name for path in carry_runs.wanted(source)][-3:] == ["fitted.npz"] * 3
-    assert [path.parent.name for path in carry_runs.wanted(source)][-2:] == ["0123", "4567"]
-    (source / "report_core_set").mkdir()
-    (source / "report_core_set" / "index.html").touch()
+        note.write_text(json.dumps({"what": what, "made_by": [{"path": f"/else/{maker}"}]}))
+        if name != "0123":
+            (note.parent / "fitted.npz").write_bytes(b"small, but of less use")
+    (source / "runs/begun/fits/proxy/scratch").mkdir()
+    (source / "runs/begun/fits/proxy/scratch/last.ckpt").write_bytes(b"to go on from")
+    for place in ("report_core_set/index.html", "compiled/graphs/one"):
+        (source / place).parent.mkdir(parents=True)
+        (source / place).write_text(place)
+    order = [str(path.relative_to(source)) for rank, path in carry_runs.wanted(source) if rank]
+    assert order == [
+        "runs/begun/fits/proxy/scratch/last.ckpt", "shared/0123/fitted.npz",
+        "shared/4567/fitted.npz", "compiled/graphs/one",
+    ]  # fmt: skip
     carry_runs.pack(source, tmp_path / "parts", limit=10_000)
-    assert "left behind: shared/0123/fitted.npz" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert [x for x in said.splitlines() if "left" in x] == ["left behind: shared/0123/fitted.npz"]
     carry_runs.unpack(tmp_path / "parts", target)
     found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     files = ("config.yaml", "status.json", "metrics.csv")
-    assert found == {f"runs/{run}/{name}" for run in ("done", "begun") for name in files} | {
-        "runs/begun/fits/proxy/fitted.npz", "shared/0123/fit.json", "shared/4567/fit.json",
-        "shared/4567/fitted.npz",
-    }  # fmt: skip
+    records = {f"runs/{run}/{name}" for run in ("done", "begun") for name in files}
+    assert found == records | {f"shared/{name}/fit.json" for name in shared} | {*order} - {
+        "shared/0123/fitted.npz"
+    }
     for name in found:
         assert (target / name).read_bytes() == (source / name).read_bytes()
     carry_runs.pack(source, tmp_path / "all", limit=10**7)
