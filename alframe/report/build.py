@@ -10,7 +10,7 @@ from itertools import count
 import pandas as pd
 
 from alframe import __version__
-from alframe.report import curves, proxy_figures, tables, words, work
+from alframe.report import concepts, curves, proxy_figures, tables, words, work
 from alframe.report.groups import Group, by_device, make_groups
 from alframe.report.html import Section, page
 from alframe.report.ranking import ranking, ranking_picture
@@ -38,6 +38,11 @@ WORK = (
     "Means over the seeds of one device; of active learning, of the last round. Rows a second are "
     "training rows, counted again in each epoch, or rows that were looked at or selected from. "
     "Multiply-adds are those of the model for one row, forward; one is two FLOPs."
+)
+CONCEPTS = (
+    "Average precision on the test rows, mean over the concepts (mAP), then over seeds; positives "
+    "among all labels, and the share of the pool that was labeled or ever a candidate, for a "
+    "concept. Intervals are over seeds."
 )
 FIDELITY = (
     "The strategy also selected from what the target sees that was trained on all rows: the share "
@@ -72,6 +77,9 @@ def build(runs: Sequence[Run], target: float | None = None) -> Report:
     with look():
         ranked = [ranking_picture(ranks, pipeline) for pipeline in ranks["pipeline"].unique()]
         pictures = [*_pictures(measured), *(picture for picture in ranked if picture is not None)]
+    found = concepts.searches(runs)
+    with look():
+        pictures = [*concepts.pictures(found), *pictures]
     frames = {
         "results": tables.results(measured),
         "ranking": ranks,
@@ -80,6 +88,8 @@ def build(runs: Sequence[Run], target: float | None = None) -> Report:
         "fidelity": work.fidelity(measured),
         "runs": tables.run_list(groups),
     }
+    if found:
+        frames["concepts"] = concepts.concepts(found)
     if target is not None:
         frames["target_accuracy"] = tables.reached(measured, target)
     headline = tables.headline(measured)
@@ -119,7 +129,11 @@ def _sections(
     pictures: Sequence[Picture],
     target: float | None,
 ) -> list[Section]:
-    sections = [Section("Results", METHOD, table=headline)]
+    sections = []
+    if "concepts" in frames:
+        table = words.concepts_text(frames["concepts"])
+        sections.append(Section("Rare concepts", CONCEPTS, table=table))
+    sections.append(Section("Results", METHOD, table=headline))
     if target is not None:
         text = (
             "What it takes to first reach this test accuracy; means over the seeds that reached it."
@@ -195,7 +209,10 @@ def _notes(groups: Sequence[Group]) -> list[str]:
 
 
 def _markdown(frames: dict[str, pd.DataFrame], target: float | None) -> str:
-    parts = ["# Results", METHOD, words.results_text(frames["results"]).markdown()]
+    parts = []
+    if "concepts" in frames:
+        parts += ["# Rare concepts", CONCEPTS, words.concepts_text(frames["concepts"]).markdown()]
+    parts += ["# Results", METHOD, words.results_text(frames["results"]).markdown()]
     if target is not None:
         table = words.reached_text(frames["target_accuracy"])
         parts += [f"# To reach {words.percent(target)}", table.markdown()]

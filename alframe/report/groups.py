@@ -72,13 +72,13 @@ def make_groups(runs: Sequence[Run]) -> list[Group]:
     """Returns the groups, active learning first, each in the order of their labels."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        members.setdefault((run.pipeline, *_identity(run)), []).append(run)
+        members.setdefault((run.pipeline, *identity(run)), []).append(run)
     groups = []
     for pipeline in sorted({run.pipeline for run in runs}):
         mine = [group for key, group in members.items() if key[0] == pipeline]
-        names = make_labels([_settings(group[0]) for group in mine])
+        names = make_labels([settings_of(group[0]) for group in mine])
         groups += [
-            _one_per_seed(name, pipeline, group) for name, group in zip(names, mine, strict=True)
+            one_per_seed(name, pipeline, group) for name, group in zip(names, mine, strict=True)
         ]
     shared = Counter(group.label for group in groups)
     groups = [
@@ -134,8 +134,8 @@ def make_labels(settings: Sequence[Mapping[str, object]]) -> list[str]:
     return _numbered(labels)
 
 
-def _settings(run: Run) -> dict[str, object]:
-    """The settings that matter; other keys may hold the run directory, which means nothing."""
+def settings_of(run: Run) -> dict[str, object]:
+    """Returns the settings that matter, without the run directory, which means nothing."""
     place = str(run.settings.get("run_dir") or run.path)
     return {
         key: value.replace(place, "run_dir") if isinstance(value, str) else value
@@ -151,12 +151,16 @@ def _is_harmless(key: str) -> bool:
     return is_harmless(key) or key in HARMLESS or key.split(".")[-1] == "seed"
 
 
-def _identity(run: Run) -> list[str]:
-    return sorted(f"{key}={value!r}" for key, value in _settings(run).items())
+def identity(run: Run) -> list[str]:
+    """Returns what runs of one group have in common."""
+    return sorted(f"{key}={value!r}" for key, value in settings_of(run).items())
 
 
-def _one_per_seed(label: str, pipeline: str, runs: Sequence[Run]) -> Group:
-    """Of runs with one seed, a finished one counts before others, and the latest before older."""
+def one_per_seed(label: str, pipeline: str, runs: Sequence[Run]) -> Group:
+    """Returns a group of runs that differ in their seed.
+
+    Of those with one seed, a finished one counts before others, and the latest before older.
+    """
     best: dict[int, Run] = {}
     for run in sorted(runs, key=lambda r: (r.state == "done", str(r.status.get("started")))):
         best[run.seed] = run

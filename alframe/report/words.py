@@ -151,6 +151,23 @@ def work_text(table: pd.DataFrame) -> TextTable:
     return _text(cells, words=("Group", "Device", "Part"))
 
 
+def concepts_text(table: pd.DataFrame) -> TextTable:
+    """Returns `concepts.concepts` as text."""
+    positives = zip(table["positives_low"], table["positives_high"], strict=True)
+    cells = {
+        "Group": list(table["group"]),
+        "Concepts": [str(v) for v in table["concepts"]],
+        "Labels": [count(v) for v in table["labeled"]],
+        "Average precision": [percent(v) for v in table["average_precision"]],
+        "95 % interval": _intervals(table, percent),
+        "Positives found": [count(v) for v in table["positives_found"]],
+        "95 % interval of that": [between(low, high, count) for low, high in positives],
+        "Pool touched": [percent(v) for v in table["share_touched"]],
+        "Seeds": [str(v) for v in table["seeds"]],
+    }
+    return _text(cells, words=("Group",))
+
+
 def fidelity_text(table: pd.DataFrame) -> TextTable:
     """Returns `work.fidelity` as text."""
     cells = {
