@@ -130,7 +130,8 @@ MAY_IMPORT = {
         [
             f"alframe.{n}"
             for n in ("protocols", "pool", "functional", "neighbors", "errors", "options")
-        ],
+        ]
+        + ["alframe.candidates"],
         ["numpy", "torch", "scipy"],
     ),
     "functional": (["alframe.functional"], ["numpy", "torch", "scipy"]),

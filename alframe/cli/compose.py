@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ KEYS = (
     "strategy", "candidates", "index", "embeddings", "oracle", "schedule", "trainer",
     "limits", "share", "logger", "paths", "choices",
 )  # fmt: skip
+FACTORY = re.compile(r"^(\+*index\.factory=)([^'\"]*[,{][^'\"]*)$")
 LONGEST_NAME = 120  # characters; file systems end at 255 bytes
 
 
@@ -44,10 +46,14 @@ def compose(
 def with_aliases(words: Sequence[str]) -> list[str]:
     """Makes natural forms work that Hydra does not take.
 
-    ``learner@proxy=null`` (Hydra cannot choose nothing for a group), ``-m`` after overrides, and
-    ``concept=NAME``, which also chooses the task and the schedule unless they are chosen.
+    ``learner@proxy=null`` (Hydra cannot choose nothing for a group), ``-m`` after overrides,
+    ``index.factory=IVF16,Flat`` (in which Hydra sees two values), and ``concept=NAME``, which also
+    chooses the task and the schedule unless they are chosen.
     """
-    plain = ["proxy=null" if word == "learner@proxy=null" else word for word in words]
+    plain = [
+        "proxy=null" if word == "learner@proxy=null" else FACTORY.sub(r"\1'\2'", word)
+        for word in words
+    ]
     if any(word.startswith("concept=") and word != "concept=null" for word in words):
         chosen = {word.partition("=")[0] for word in words}
         plain += [f"{group}=rare_concept" for group in ("task", "schedule") if group not in chosen]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,6 @@ def test_every_concept_has_a_fingerprint_of_its_own():
 def test_a_concept_that_does_not_exist_is_refused_with_the_nearest_name():
     with pytest.raises(UserError, match=r"concept=33: expected one of the 10 classes of data=dig"):
         one_against_rest(digits(), "33")
+    named = replace(digits(), classes=("icebreaker", "ferry", *map(str, range(8))))
+    with pytest.raises(UserError, match=r"concept=icebraker: .* \(did you mean icebreaker\?\)"):
+        one_against_rest(named, "icebraker")

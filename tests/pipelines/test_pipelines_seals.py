@@ -262,6 +262,13 @@ def test_candidates_that_run_short_may_end_the_run(workdir):
         run(*SHORT, "schedule.budget=60", "candidates.when_short=refuse")
 
 
+@pytest.mark.parametrize("given", ["IVF8,Flat", "'IVF8,Flat'", '"IVF8,Flat"', "IVF{lists},Flat"])
+def test_a_factory_string_may_be_given_as_faiss_writes_it(workdir, given):
+    path = run(*SEALS, "schedule.budget=30", "index=faiss", f"index.factory={given}").path
+    expected = "IVF28,Flat" if "lists" in given else "IVF8,Flat"
+    assert status(path)["neighbors"]["factory"] == expected
+
+
 def test_a_key_of_another_index_is_refused_with_those_that_have_it(workdir):
     says = r"index\.min_recall: expected a key of the chosen option; index=auto, .*index=lsh have"
     with pytest.raises(UserError, match=says):
