@@ -91,11 +91,12 @@ class Store:
         for shard, expected in sorted(self._sums.items()):
             check_sum(self.folder, shard, expected)
 
-    def chunks(self, rows_per_chunk: int) -> Iterator[tuple[int, Array]]:
+    def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.
 
         Args:
             rows_per_chunk: At most so many; a chunk ends where a shard ends.
+            span: Only these rows, consecutive ones; None = all.
 
         Yields:
             The first row, and the embeddings [m, d] from there on, as they are stored. They cannot
@@ -103,10 +104,13 @@ class Store:
         """
         if rows_per_chunk < 1:
             raise ValueError(f"expected 1 or more rows in a chunk, got {rows_per_chunk}")
-        for shard in range(self._layout.shards):
+        span = range(self.num_rows) if span is None else span
+        per_shard = self._layout.rows_per_shard
+        for shard in range(span.start // per_shard, -(-span.stop // per_shard)):
             stored, start = self._map(shard), self._layout.span(shard).start
-            for first in range(0, len(stored), rows_per_chunk):
-                yield start + first, stored[first : first + rows_per_chunk]
+            end = min(span.stop - start, len(stored))
+            for first in range(max(0, span.start - start), end, rows_per_chunk):
+                yield start + first, stored[first : min(first + rows_per_chunk, end)]
 
     def take(self, rows: Rows) -> Array:
         """Returns the embeddings of some rows.

@@ -40,30 +40,31 @@ def neighborhood(
         data: Whose rows are searched.
         index: As the config made it, not built.
         words: Its config: another one is another index.
-        folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves.
+        folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves,
+            which may lie in a store.
 
     Raises:
         UserError: If the store is of other rows, or embeddings or index are not to be used.
     """
-    if folder is None:
+    store = data.stores.get("train") if folder is None else open_store(folder, data, "train")
+    if store is None:
         source: EmbeddingSource = ArraySource(RawEncoder(data).embed(data.inputs))
         index.build(source)
         return Neighborhood(index, source, _recall(index, source))
-    store = open_store(folder, data, "train")
     signed = json.dumps([dict(words), store.key], sort_keys=True, default=str)
     place = store.folder / f"index_{hashlib.sha256(signed.encode()).hexdigest()[:12]}"
+    took = {}
     with _held(place):
         if (place / META).is_file():
             index.load(place, store)
         else:
             start = time.perf_counter()
             index.build(store)
+            took = {"build_seconds": round(time.perf_counter() - start, 1)}
             index.save(place)
-            log.info(
-                "index of %d rows built in %.1f s", store.num_rows, time.perf_counter() - start
-            )
+            log.info("index of %d rows built in %s s", store.num_rows, took["build_seconds"])
         if not (place / RECALL).is_file():
-            write_json(place / RECALL, _recall(index, store))
+            write_json(place / RECALL, {**_recall(index, store), **took})
     return Neighborhood(index, store, json.loads((place / RECALL).read_text()))
 
 
