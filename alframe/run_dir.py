@@ -30,16 +30,20 @@ log = logging.getLogger(__name__)
 
 HARMLESS = (
     "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path",
-    "data.loader", "data.device_share", "data.workers",
+    "data.loader", "data.device_share", "data.workers", "embeddings.train", "embeddings.test",
+    "index.min_recall", "index.on_low_recall", "index.memory_gib", "index.keep_gib",
 )  # fmt: skip
 """Config keys (with all below them) that may change between a run and its resumption.
 
-Where the data lie may change, what they are may not: their fingerprint is compared. Training
-batches are the same, however they are made.
+Where data and embeddings lie may change, what they are may not: their fingerprint is compared.
+Training batches are the same, however they are made.
 """
 
-LATER = (".recipe.cutout", ".recipe.mixup", "pipeline.fidelity")
-"""Ends of keys that came after 0.1.0: 0 or false is what a run meant that started without them."""
+LATER = (".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn")
+"""Ends of keys that came after 0.1.0: 0, false or null is what a run without them meant."""
+
+LATER_GROUPS = ("index",)
+"""Groups that came after 0.1.0, of which a run that started without them makes no use."""
 
 
 class HeldError(Exception):
@@ -79,7 +83,12 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         {key: value for key, value in flatten(c).items() if not is_harmless(key)}
         for c in (before, after)
     )
-    new = {key: v for key, v in new.items() if key in old or v or not key.endswith(LATER)}
+    unknown = tuple(f"{group}." for group in LATER_GROUPS if group not in before)
+    new = {
+        key: value
+        for key, value in new.items()
+        if key in old or not (key.startswith(unknown) or (not value and key.endswith(LATER)))
+    }
     absent = "(absent)"
     return [
         f"{key}: {old.get(key, absent)} -> {new.get(key, absent)}"

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from alframe.store import Store
-from alframe.store_plan import Plan
-from alframe.store_writer import StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import StoreWriter, Work
 
 BLOCK = 2**16  # rows that are drawn with one seed
 CLUSTERS, PER_GROUP, INNER = 4000, 20, 16  # clusters; of each group; dimensions of a group

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alframe.store_plan import Plan
-from alframe.store_writer import Filled, StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import Filled, StoreWriter, Work
 
 ROWS, WIDTH, PER_SHARD = 1000, 6, 300
 POINTS = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)

@@ -13,20 +13,19 @@ from alframe.cli.build import check_keys
 from alframe.cli.compose import CONFIGS
 
 PARTS = (
-    "data", "task", "target", "proxy", "strategy", "candidates", "oracle", "schedule", "trainer",
-    "pipeline", "logger",
+    "data", "task", "target", "proxy", "strategy", "candidates", "index", "oracle", "schedule",
+    "trainer", "pipeline", "logger",
 )  # fmt: skip
 PLACES = {  # where an option of a group takes the default's place, if not under the group's name
     "learner": ("learner@target", "learner@proxy"),
     "model": ("model@target.model",),
     "recipe": ("recipe@target.recipe",),
-    "index": ("+index",),
 }
 MORE = {  # what an option needs besides itself
     "learner@proxy": ("pipeline=core_set",),
     "data=array": ("data.path=mine.npz",),
     "data=embedded": ("data.train=train", "data.test=test", "data.labels=mine.npz"),
-    "+index=faiss": ("index.factory=Flat",),
+    "index=faiss": ("index.factory=Flat",),
 }
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
 DEBUGS = {"active": "active_learning", "svp": "core_set"}

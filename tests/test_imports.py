@@ -153,14 +153,10 @@ MAY_IMPORT = {
         + [f"alframe.{n}" for n in ("protocols", "errors", "options", "data", "models")],
         ["numpy", "torch", "torchvision", "timm", "safetensors"],
     ),
-    **{
-        name: (
-            ["alframe.store", "alframe.store_manifest", "alframe.store_plan", "alframe.store_shard"]
-            + [f"alframe.{n}" for n in ("protocols", "errors", "options", "files", "run_dir")],
-            ["numpy"],
-        )
-        for name in ("store", "store_manifest", "store_plan", "store_shard", "store_writer")
-    },
+    "store": (
+        [f"alframe.{n}" for n in ("store", "protocols", "errors", "options", "files", "run_dir")],
+        ["numpy"],
+    ),
 }
 
 
@@ -223,7 +219,7 @@ HEAVY = ("torch", "pytorch_lightning", "torchvision", "sklearn", "pandas", "matp
         ("import alframe, alframe.cli", HEAVY),
         ("import alframe.report.cli", ("torch", "hydra", "pytorch_lightning", "alframe.cli")),
         ("import alframe.run_dir, alframe.protocols, alframe.schedule, alframe.pool", HEAVY),
-        ("import alframe.store, alframe.store_writer, alframe.cli.embed", HEAVY),
+        ("import alframe.store, alframe.cli.embed", HEAVY),
     ],
     ids=["cli", "report", "core", "store"],
 )

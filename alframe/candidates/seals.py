@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from alframe.errors import UserError
+from alframe.candidates.near import (
+    check_options,
+    completed,
+    filled,
+    no_labeled_rows,
+    too_few,
+    unlabeled_of,
+)
 from alframe.neighbors.protocol import Neighbors
-from alframe.options import check_whole
 from alframe.pool import Pool
 from alframe.protocols import Rows
-
-SHORT = ("random", "widen", "refuse")
 
 
 class Seals:
@@ -38,16 +44,7 @@ class Seals:
     """
 
     def __init__(self, neighbors: Neighbors, k: int = 100, when_short: str = "random") -> None:
-        check_whole("candidates.k", k, at_least=1)
-        if k >= neighbors.num_rows:
-            raise UserError(
-                f"candidates.k={k}: expected at most {neighbors.num_rows - 1}, the other rows of "
-                f"the {neighbors.num_rows} in the index; lower candidates.k"
-            )
-        if when_short not in SHORT:
-            raise UserError(
-                f"candidates.when_short={when_short}: expected one of {', '.join(SHORT)}"
-            )
+        check_options(neighbors, k, when_short)
         self.neighbors = neighbors
         self._k = k
         self._when_short = when_short
@@ -66,29 +63,22 @@ class Seals:
         """See `alframe.protocols.Candidates.rows`."""
         labeled = pool.queried
         if not len(labeled):
-            raise UserError(
-                "candidates=seals looks at the neighbors of labeled rows: expected some, got none; "
-                "use pipeline=active_learning, or set candidates=all"
-            )
-        found = _unlabeled(self._of(labeled), pool)
+            raise no_labeled_rows("seals")
+        found = unlabeled_of(self._of(labeled, pool), pool)
         if len(found) >= size:
             return found
         if self._when_short == "random":
-            return _filled(found, size, pool, rng)
+            return filled(found, size, pool, rng)
         if self._when_short == "widen":
             return self._widened(labeled, size, pool)
-        raise UserError(
-            f"candidates.k={self._k}: expected {size} unlabeled neighbors of the {len(labeled)} "
-            f"labeled rows, got {len(found)}; raise candidates.k, or set "
-            "candidates.when_short=random"
-        )
+        raise too_few(found, size, self._k)
 
-    def _of(self, labeled: Rows) -> Rows:
+    def _of(self, labeled: Rows, pool: Pool) -> Rows:
         """Returns the lists [m, k] of labeled rows, searching for those that are new."""
         new = np.setdiff1d(labeled, self._known, assume_unique=True)
-        if len(new):
-            rows = np.concatenate([self._known, new])
-            lists = np.concatenate([self._lists, self.neighbors.of(new, self._k)])
+        for part in _by_round(new, pool):
+            rows = np.concatenate([self._known, part])
+            lists = np.concatenate([self._lists, self.neighbors.of(part, self._k)])
             order = rows.argsort()
             self._known, self._lists = rows[order], lists[order]
         return self._lists[np.searchsorted(self._known, labeled)]
@@ -97,23 +87,18 @@ class Seals:
         most = self.neighbors.num_rows - 1
         k, found = self._k, np.empty(0, np.int64)
         while len(found) < size:
-            if k == most:  # an approximate index may never find all
-                unlabeled = pool.unlabeled
-                missing = np.setdiff1d(unlabeled, found, assume_unique=True)
-                return np.sort(np.concatenate([found, missing[: size - len(found)]]))
+            if k == most:
+                return completed(found, size, pool)
             k = min(2 * k, most)
-            found = _unlabeled(self.neighbors.of(labeled, k), pool)
+            found = unlabeled_of(self.neighbors.of(labeled, k), pool)
         return found
 
 
-def _unlabeled(lists: Rows, pool: Pool) -> Rows:
-    """Returns the distinct unlabeled rows of neighbor lists, ascending."""
-    rows = np.unique(lists)
-    rows = rows[rows >= 0]
-    return rows[pool.is_unlabeled(rows)]
+def _by_round(rows: Rows, pool: Pool) -> Iterator[Rows]:
+    """Yields the rows of each round.
 
-
-def _filled(found: Rows, size: int, pool: Pool, rng: np.random.Generator) -> Rows:
-    others = np.setdiff1d(pool.unlabeled, found, assume_unique=True)
-    count = min(size - len(found), len(others))
-    return np.sort(np.concatenate([found, rng.choice(others, count, replace=False)]))
+    Libraries sum in another order where another number of rows is searched for at once; so a
+    resumed run searches for those that an undisturbed one searches for at once.
+    """
+    rounds = pool.asked[rows]
+    yield from (rows[rounds == round_id] for round_id in np.unique(rounds))

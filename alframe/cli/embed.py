@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alframe.data.dataset import Dataset
     from alframe.encoders.protocol import Encoder
     from alframe.protocols import Array
-    from alframe.store_writer import Embed, Filled, StoreWriter
+    from alframe.store.writer import Embed, Filled, StoreWriter
 
 PRIMARY = "embed"
 KEYS = ("out", "split", "seed", "batch_size", "store", "data", "encoder", "trainer", "paths")
@@ -106,7 +106,7 @@ def _embed(config: dict[str, Any]) -> None:
     if store["verify"]:
         writer.verify()
     inputs = data.inputs_of(config["split"])
-    from alframe.store_writer import Work
+    from alframe.store.writer import Work
 
     chunk = batch * max(1, CHUNK_BYTES // (batch * writer.layout.bytes_per_row))
     mine = range(part[0] - 1, writer.layout.shards, part[1])
@@ -141,8 +141,8 @@ def _build(config: dict[str, Any]) -> tuple[Dataset, Encoder, int]:
 
 def _writer(config: dict[str, Any], data: Dataset, encoder: Encoder) -> StoreWriter:
     from alframe.cli.versions import versions
-    from alframe.store_plan import Plan
-    from alframe.store_writer import StoreWriter
+    from alframe.store.plan import Plan
+    from alframe.store.writer import StoreWriter
 
     split, store = config["split"], config["store"]
     parts = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from alframe.cli.build import build, build_parts, check_keys
 from alframe.cli.console import print_outcome, set_up_logging
+from alframe.cli.neighbors import facts as looked_at
 from alframe.cli.versions import git_state, versions
 from alframe.data.dataset import Dataset
 from alframe.errors import UserError
@@ -62,6 +63,7 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         "observes": sorted({"short fits" if n.short else "fit" for n in parts.strategy.needs}),
     }
     neighbors = getattr(parts.candidates, "neighbors", None)
+    facts |= looked_at(config, parts, neighbors)
     found = {} if neighbors is None else {"neighbors": neighbors.describe()}
     run = RunDir.open(path, config, {"data": identity(parts.data), **found})
     log.info("run directory: %s", path)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -53,6 +54,10 @@ def explain(
     if match := NO_SUCH_KEY.search(text):
         key = next(part for part in match.groups() if part)
         full = getattr(error, "full_key", None) or key
+        if having := _options_with(full, folders):
+            return UserError(
+                f"{full}: expected a key of the chosen option; {', '.join(having)} have this one"
+            )
         known = _known_keys(full, overrides, folders[1:], primary)
         return UserError(f"{full}: expected a known config key{_nearest_key(full, known, groups)}")
     if match := NO_VALUE.search(text):
@@ -64,6 +69,17 @@ def explain(
         group = empty.split("=")[0]
         return UserError(f"{empty}: expected one of {', '.join(groups.get(group, ['an option']))}")
     return UserError(" ".join(text.split()))
+
+
+def _options_with(key: str, folders: Iterable[Path]) -> list[str]:
+    """Returns the options, ``group=name``, of a key's group that have the key."""
+    group, _, name = key.partition(".")
+    files = [file for folder in folders for file in sorted((folder / group).glob("*.yaml"))]
+    return [
+        f"{group}={file.stem}"
+        for file in files
+        if name and name in (yaml.safe_load(file.read_text()) or {})
+    ]
 
 
 def _nearest_key(full: str, known: set[str], groups: dict[str, list[str]]) -> str:

@@ -46,6 +46,8 @@ def on_embeddings(
 ) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
+    Each value is standardized over the rows of pool and validation.
+
     Args:
         data: The dataset.
         train: Folder of the store of its training rows.
@@ -54,8 +56,8 @@ def on_embeddings(
             else they stay on disk.
 
     Raises:
-        UserError: If a store is absent, of other rows, of another encoder, or holds rows that are
-            invalid.
+        UserError: If a store is absent, altered, of other rows, of another encoder, or holds rows
+            that are invalid.
     """
     check_range("embeddings.keep_gib", keep_gib, 0, 2**20)
     stores = open_store(train, data, "train"), open_store(test, data, "test")
@@ -88,8 +90,9 @@ def with_rows_of(data: Dataset, train: Store, test: Store, keep_gib: float, key:
                 f"{len(store.invalid)} invalid ones, first row {store.invalid[0]}; learners cannot "
                 "leave rows out: mend the data or choose another encoder"
             )
-    inputs = rows_of(train, keep_gib)
-    mean, std = mean_and_std_of(train, inputs)
+    test.verify()  # all of it is read anyway
+    inputs, learned = rows_of(train, keep_gib), np.union1d(data.pool_rows, data.validation_rows)
+    mean, std = mean_and_std_of(train, inputs, learned)  # not those that were put aside
     signed = " ".join([data.fingerprint, train.key, test.key])
     return replace(
         data,

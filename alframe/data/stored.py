@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import cast
+import hashlib
+from typing import TypeGuard, cast
 
 import numpy as np
 
@@ -56,13 +57,18 @@ def rows_of(store: Store, keep_gib: float) -> Array:
     return cast("Array", StoredRows(store))
 
 
+def is_stored(inputs: object) -> TypeGuard[StoredRows]:
+    """Tells whether the inputs of a dataset stay on disk."""
+    return isinstance(inputs, StoredRows)
+
+
 def check_in_memory(inputs: Array) -> None:
     """Refuses inputs of a dataset that stay on disk, where a learner needs them in memory.
 
     Raises:
         UserError: Saying what to change.
     """
-    if isinstance(inputs, StoredRows):
+    if is_stored(inputs):
         raise UserError(
             "this learner needs all rows in memory: expected one that reads them from disk, such "
             f"as the probe, as they take {inputs.nbytes / 2**30:.1f} GiB; change the learner, or "
@@ -70,22 +76,36 @@ def check_in_memory(inputs: Array) -> None:
         )
 
 
-def mean_and_std_of(store: Store, inputs: Array) -> tuple[Array, Array]:
-    """Returns what standardizes the rows of a store, see `mean_and_std`.
+def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Array]:
+    """Returns what standardizes the rows of a store, see `mean_and_std`, once they are verified.
 
     Rows that stay on disk are read once, and the result is kept beside them.
+
+    Args:
+        store: The store.
+        inputs: What `rows_of` gave.
+        rows: Over which it is taken, ascending.
+
+    Raises:
+        UserError: If the store was altered.
     """
-    if not isinstance(inputs, StoredRows):
-        return mean_and_std(inputs)
+    if not is_stored(inputs):
+        store.verify()
+        return mean_and_std(inputs if len(rows) == len(inputs) else inputs[rows])
     path = store.folder / MOMENTS
+    key = hashlib.sha256(store.key.encode() + rows.data).hexdigest()
     with contextlib.suppress(OSError, CorruptFileError):
         kept = decode_state(path)
-        if kept["key"] == store.key:
+        if kept["key"] == key:
             return standardizing(kept["mean"], kept["variance"])
-    moments = Moments(store.width)
-    for _, chunk in store.chunks(AT_ONCE):
-        moments.add(chunk)
+    store.verify()
+    moments, wanted = Moments(store.width), np.zeros(store.num_rows, dtype=bool)
+    wanted[rows] = True
+    for start, chunk in store.chunks(AT_ONCE):
+        marks = wanted[start : start + len(chunk)]
+        if marks.any():
+            moments.add(chunk if marks.all() else chunk[marks])
     mean, variance = moments.mean, moments.variance
     with contextlib.suppress(OSError):  # someone else's store, say: then it is read again next time
-        write_atomic(path, encode_state({"key": store.key, "mean": mean, "variance": variance}))
+        write_atomic(path, encode_state({"key": key, "mean": mean, "variance": variance}))
     return standardizing(mean, variance)

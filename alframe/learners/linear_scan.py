@@ -49,7 +49,7 @@ class Directions:
 
         A block [b, d], float32, is there to be written to.
         """
-        ends = zip(rows.split(len(block)), out.split(len(block), dim=1), strict=True)
+        ends = zip(torch.split(rows, len(block)), torch.split(out, len(block), 1), strict=True)
         for chunk, values in ends:
             single = block[: len(chunk)].copy_(chunk)
             for weight, one in zip(self.weight, values, strict=True):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from alframe.data.dataset import Dataset
-from alframe.data.stored import StoredRows
+from alframe.data.stored import is_stored
 from alframe.errors import UserError
 from alframe.learners.evaluate import Split, split_arrays
 from alframe.learners.linear_scan import Directions, scan
@@ -151,7 +151,7 @@ class ProbeFitted:
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
         rows, inputs = passed_over(requests), self.learner.data.inputs
-        if isinstance(inputs, StoredRows) and {need.what for need in requests} <= {"probs"}:
+        if is_stored(inputs) and {need.what for need in requests} <= {"probs"}:
             return TableObservations(one_pass(requests, self._scanned(inputs.store, rows)))
         return TableObservations(one_pass(requests, self._batches(rows)))
 

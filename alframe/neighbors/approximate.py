@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from alframe.protocols import Array, Rows
 
 log = logging.getLogger(__name__)
 INDEX, LISTS, STATE = "index.faiss", "lists.ivfdata", "state.npz"
+EFFORT_KEYS = {"nprobe": "index.nprobe", "efSearch": "index.ef_search"}
 _TRAIN_ROWS = 2**16
 _PAIRS = 2**24  # kept at a time, of queries and the rows found for each
 
@@ -181,12 +183,20 @@ class FaissIndex:
     @property
     def audit(self) -> Audit:
         """How the index is to be measured."""
-        return self._settings.audit
+        return replace(self._settings.audit, remedies=self._remedies())
 
     @property
     def inner(self) -> Any:
         """The index of FAISS itself."""
         return self._index
+
+    def _remedies(self) -> tuple[str, ...]:
+        """Returns the config keys that make a search find more, if they are raised."""
+        if self._index is None:
+            return ()
+        effort = faiss.effort_of(self._index)
+        keys = () if effort is None else (EFFORT_KEYS[effort.name],)
+        return (*keys, "index.refine") if faiss.compresses(self._index) else keys
 
     def _built(self) -> EmbeddingSource:
         if self._source is None:

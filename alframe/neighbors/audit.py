@@ -52,6 +52,7 @@ class Audit:
         min_recall: What the mean recall must reach, in [0, 1].
         on_low_recall: What is done below it: warn or refuse.
         seed: Draws the rows.
+        remedies: Config keys that make the index find more, if they are raised.
     """
 
     queries: int = 200
@@ -59,11 +60,12 @@ class Audit:
     min_recall: float = 0.9
     on_low_recall: str = "warn"
     seed: int = 0
+    remedies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_whole("index.audit.queries", self.queries, at_least=1)
-        check_whole("index.audit.k", self.k, at_least=1)
-        check_whole("index.audit.seed", self.seed, at_least=0)
+        check_whole("queries", self.queries, at_least=1)
+        check_whole("k", self.k, at_least=1)
+        check_whole("index.seed", self.seed, at_least=0)
         check_range("index.min_recall", self.min_recall, 0, 1)
         if self.on_low_recall not in ON_LOW:
             raise UserError(
@@ -71,6 +73,12 @@ class Audit:
             )
 
     def measure(self, index: NeighborIndex, source: EmbeddingSource, exact: ExactIndex) -> Recall:
+        """Returns the recall of an index, see `recall`, having judged it, see `judge`."""
+        found = self.recall(index, source, exact)
+        self.judge(found)
+        return found
+
+    def recall(self, index: NeighborIndex, source: EmbeddingSource, exact: ExactIndex) -> Recall:
         """Returns the recall of an index against exact search, its own rows left out.
 
         Args:
@@ -79,8 +87,7 @@ class Audit:
             exact: Built on the source, with the same metric.
 
         Raises:
-            UserError: If the recall is below the minimum and this is to be refused, or where there
-                are fewer than two rows.
+            UserError: Where there are fewer than two rows.
         """
         if index.metric != exact.metric:
             raise ValueError(f"expected one metric, got {index.metric} and {exact.metric}")
@@ -91,15 +98,19 @@ class Audit:
         rows = np.sort(rng.choice(valid, min(self.queries, len(valid)), replace=False))
         queries = source.take(rows)
         shares = recalls(exact.search(queries, k, rows)[1], index.search(queries, k, rows)[1])
-        found = Recall(float(shares.mean()), float(shares.min()), k, len(rows), self.seed)
-        self._judge(found)
-        return found
+        return Recall(float(shares.mean()), float(shares.min()), k, len(rows), self.seed)
 
-    def _judge(self, found: Recall) -> None:
+    def judge(self, found: Recall) -> None:
+        """Warns of a recall below the minimum, or refuses it.
+
+        Raises:
+            UserError: If it is to be refused.
+        """
+        raised = f"raise {' or '.join(self.remedies)}, " if self.remedies else ""
         words = (
             f"recall@{found.k} of the index is {found.recall:.3f} on {found.queries} rows: "
-            f"expected index.min_recall={self.min_recall:g} or more; raise "
-            "index.nprobe, index.ef_search or index.refine, or set index=exact"
+            f"expected index.min_recall={self.min_recall:g} or more; {raised}set index=exact, or "
+            "lower index.min_recall"
         )
         if found.recall >= self.min_recall:
             log.info("recall@%d of the index is %.3f", found.k, found.recall)

@@ -85,7 +85,8 @@ class AutoIndex:
     @property
     def audit(self) -> Audit:
         """How the index is to be measured."""
-        return self._settings.audit
+        chosen = self._chosen
+        return chosen.audit if isinstance(chosen, FaissIndex) else self._settings.audit
 
     @property
     def chosen(self) -> NeighborIndex:

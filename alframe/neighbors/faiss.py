@@ -130,13 +130,22 @@ def trying(index: Any, effort: Effort) -> Iterator[None]:
 
 def bytes_per_row(index: Any) -> int:
     """Returns what one row takes in memory, with its number and its links."""
-    lists, graph = lists_of(index), _graph_of(index)
-    try:
-        code = index.sa_code_size() if lists is None else lists.code_size
-    except RuntimeError:  # a kind that does not say: as it is given, which is the most
-        code = 4 * index.d
+    graph = _graph_of(index)
     links = 0 if graph is None else 4 * graph.nb_neighbors(0)
-    return int(code + links + 8)
+    return _code_bytes(index) + int(links) + 8
+
+
+def compresses(index: Any) -> bool:
+    """Tells whether rows are stored in fewer bytes than as float32."""
+    return _code_bytes(index) < 4 * int(index.d)
+
+
+def _code_bytes(index: Any) -> int:
+    lists = lists_of(index)
+    try:
+        return int(index.sa_code_size() if lists is None else lists.code_size)
+    except RuntimeError:  # a kind that does not say: as it is given, which is the most
+        return int(4 * index.d)
 
 
 def search(index: Any, queries: Array, k: int) -> tuple[Array, Rows]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from alframe.protocols import Rows
+from alframe.protocols import Array, Rows
 
 
 class Neighbors(Protocol):
@@ -18,6 +18,10 @@ class Neighbors(Protocol):
     def of(self, rows: Rows, k: int) -> Rows:
         """Returns the ``k`` nearest other rows of each row [m, k], nearest first.
 
-        A -1 stands where an approximate index finds fewer.
+        A -1 stands where an approximate index finds fewer, and for rows that have no embedding.
         """
+        ...
+
+    def points(self, rows: Rows) -> Array:
+        """Returns the embeddings of rows, float32 [m, d]; not finite where a row has none."""
         ...

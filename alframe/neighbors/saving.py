@@ -51,7 +51,7 @@ def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) 
         sums = {str(name): str(digest) for name, digest in meta["sha256"].items()}
         found = {name: meta[name] for name in (*BOUND, *wanted)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no description of an index; build it again") from error
+        raise UserError(f"{path} is no description of an index; {_again(folder)}") from error
     of_source = {"width": source.width, "rows": source.num_rows, "source_key": source.key}
     for name, expected in {**wanted, **of_source}.items():
         if found[name] != expected:
@@ -69,12 +69,16 @@ def _check_file(folder: Path, name: str, digest: str) -> None:
         raise UserError(f"{folder / META} names {name!r}: expected a file in its own folder")
     path = folder / name
     if not path.is_file():
-        raise UserError(f"{path}: expected a file of the index, got none; build the index again")
+        raise UserError(f"{path}: expected a file of the index, got none; {_again(folder)}")
     if _sha256(path) != digest:
         raise UserError(
-            f"{path} is not what was written (its sha256 differs): truncated or altered; build the "
-            "index again"
+            f"{path} is not what was written (its sha256 differs): truncated or altered; "
+            f"{_again(folder)}"
         )
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and build the index again"
 
 
 def _sha256(path: Path) -> str:

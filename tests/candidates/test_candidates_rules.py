@@ -6,17 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from hypothesis import given
 from hypothesis import strategies as st
+from neighbor_twins import PlainNeighbors
 from omegaconf import OmegaConf
 
 from alframe.candidates.all import All
 from alframe.candidates.random_subset import RandomSubset
+from alframe.cli.build import accepted
 from alframe.errors import UserError
 from alframe.pool import Pool
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "candidates").glob("*.yaml"))
+POINTS = np.random.default_rng(0).normal(size=(200, 3))
 ELIGIBLE = np.arange(3, 103, 2)
 
 
@@ -24,7 +27,7 @@ def pool(asked=10):
     one = Pool(200, ELIGIBLE)
     rows = np.random.default_rng(1).permutation(ELIGIBLE)[:asked]
     one.ask(rows, 0)
-    one.label(rows[: asked // 2], rows[: asked // 2] % 3, 0)
+    one.label(rows[: (asked + 1) // 2], rows[: (asked + 1) // 2] % 3, 0)
     return one
 
 
@@ -32,10 +35,21 @@ def draw(rule, seed=0, asked=10):
     return rule.rows(pool(asked), 1, np.random.default_rng(seed))
 
 
+def made(path):
+    """Returns the rule of a config, and whether it looks near labeled rows."""
+    node = OmegaConf.load(path)
+    near = "neighbors" in accepted(get_object(node["_target_"]))[0]
+    return instantiate(node, **({"neighbors": PlainNeighbors(POINTS)} if near else {})), near
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("asked", [0, 1, 10, 49, 50])
 def test_every_rule_gives_unlabeled_rows_ascending_and_the_same_again(path, asked):
-    rule = instantiate(OmegaConf.load(path))
+    rule, near = made(path)
+    if near and not asked:
+        with pytest.raises(UserError, match="labeled rows"):
+            draw(rule, asked=asked)
+        return
     rows = draw(rule, asked=asked)
     assert rows.dtype == np.int64
     assert (np.diff(rows) > 0).all()

@@ -73,6 +73,17 @@ def test_only_newly_labeled_rows_are_searched_for():
     assert [rows.tolist() for rows in neighbors.searched] == [[3, 17], [8], [5, 40, 41]]
 
 
+def test_a_resumed_run_searches_at_once_for_what_was_searched_for_at_once():
+    """Libraries sum in another order for another number of queries."""
+    rounds = [[3, 17, 30], [8], [40, 41, 5]]
+    went_on, resumed = PlainNeighbors(points()), PlainNeighbors(points())
+    rule = Seals(went_on, 4)
+    for count in range(1, 4):
+        rule.rows(pool_with(rounds[:count]), 1, np.random.default_rng(0))
+    Seals(resumed, 4).rows(pool_with(rounds), 1, np.random.default_rng(0))
+    assert [r.tolist() for r in resumed.searched] == [r.tolist() for r in went_on.searched]
+
+
 def test_duplicates_of_a_labeled_row_are_candidates():
     where = points()
     where[[20, 30]] = where[10]

@@ -7,8 +7,8 @@ from alframe.data.embedded import embedded
 from alframe.data.statistics import Moments, mean_and_std, standardizing
 from alframe.data.stored import StoredRows, check_in_memory
 from alframe.errors import UserError
-from alframe.store_plan import Plan
-from alframe.store_writer import StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import StoreWriter, Work
 
 POINTS = np.random.default_rng(0).normal(5, 2, size=(500, 4)).astype(np.float16)
 LABELS = np.arange(500) % 3

@@ -12,8 +12,8 @@ from alframe.learners import linear_scan
 from alframe.learners.probe import ProbeLearner
 from alframe.protocols import Need, Scope, View
 from alframe.store import Store
-from alframe.store_plan import Plan
-from alframe.store_writer import StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import StoreWriter, Work
 from alframe.tasks.classification import Classification
 
 PROBS = Need("probs")

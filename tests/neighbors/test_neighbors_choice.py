@@ -11,7 +11,7 @@ from twins import clusters
 
 from alframe.cli.build import check_keys
 from alframe.errors import UserError
-from alframe.neighbors.audit import Audit, recalls
+from alframe.neighbors.audit import Audit, Recall, recalls
 from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.factory import filled, lists_for
 from alframe.neighbors.kinds import auto, faiss
@@ -122,8 +122,41 @@ def test_a_poor_index_is_warned_of_or_refused(exact, caplog):
     assert found.recall < 0.99
     assert "recall@100" in caplog.text
     strict = Audit(min_recall=0.99, on_low_recall="refuse")
-    with pytest.raises(UserError, match=r"recall@100.*index\.min_recall=0\.99.*index\.nprobe"):
+    with pytest.raises(UserError, match=r"recall@100.*index\.min_recall=0\.99.*set index=exact"):
         strict.measure(poor, SOURCE, exact)
+    assert strict.recall(poor, SOURCE, exact) == found  # measured, and not judged
+
+
+REMEDIES = {
+    "Flat": "",
+    "IVF{lists},Flat": "raise index.nprobe, ",
+    "HNSW16,Flat": "raise index.ef_search, ",
+    "RR{bits},LSHt": "raise index.refine, ",
+    "IVF4,PQ4x4": "raise index.nprobe or index.refine, ",
+    "PCA4,IVF4,Flat": "raise index.nprobe or index.refine, ",
+}
+
+
+@pytest.mark.parametrize("factory", REMEDIES)
+def test_what_is_said_of_a_low_recall_names_keys_that_help(factory):
+    options = {"min_recall": 0.7, "on_low_recall": "refuse", "train_rows": 300}
+    index = faiss(factory=factory, refine=int("LSH" in factory), **options)
+    index.build(ArraySource(POINTS[:300]))
+    with pytest.raises(UserError) as refused:
+        index.audit.judge(Recall(recall=0.6, lowest=0.1, k=100, queries=200, seed=0))
+    assert str(refused.value) == (
+        "recall@100 of the index is 0.600 on 200 rows: expected index.min_recall=0.7 or more; "
+        f"{REMEDIES[factory]}set index=exact, or lower index.min_recall"
+    )
+
+
+def test_auto_names_the_keys_of_what_it_chose():
+    index = auto(exact_rows=0, min_recall=0.7)
+    assert index.audit.remedies == ()
+    index.build(SOURCE)
+    assert index.audit.remedies == ("index.nprobe",)
+    config = config_of(next(file for file in CONFIGS if file.stem == "auto"))
+    assert {"nprobe", "refine", "min_recall"} <= set(config)
 
 
 def test_an_audit_of_few_rows_asks_for_fewer():

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from tiny_runs import ACTIVE, assert_same_results, metrics, selections
 
 from alframe.cli import run
@@ -72,8 +74,23 @@ def test_the_embeddings_of_a_store_stand_for_the_inputs(workdir, tmp_path):
     before = (index / "meta.json").stat().st_mtime_ns
     again = run(*SEALS, *words, "embeddings.learn=true").path
     assert (index / "meta.json").stat().st_mtime_ns == before
-    table = metrics(again)
-    assert table.accuracy.to_numpy() == pytest.approx(metrics(expected).accuracy, abs=0.05)
+    assert selections(again).row[:20].tolist() == selections(expected).row[:20].tolist()
+
+
+def test_learners_may_see_the_embeddings_in_place_of_the_inputs(workdir, tmp_path):
+    """A probe of them is scikit-learn's."""
+    data = digits(subset=300, validation=100, test=100)
+    path = run(*SEALS, *stores(tmp_path), "embeddings.learn=true").path
+    learned = np.union1d(data.pool_rows, data.validation_rows)
+    inputs = data.inputs.reshape(len(data.inputs), -1).astype(np.float64)
+    scaler = StandardScaler().fit(inputs[learned])
+    first = selections(path).query("round_id == 0")
+    model = LogisticRegression(max_iter=1000).fit(scaler.transform(inputs[first.row]), first.label)
+    accuracy = model.score(
+        scaler.transform(data.test_inputs.reshape(-1, inputs.shape[1])), data.test_labels
+    )
+    table = metrics(path).query("round_id == 0 and split == 'test'")
+    assert table.accuracy.item() == pytest.approx(accuracy, abs=0.011)  # one row of float32
 
 
 def test_embeddings_of_other_rows_are_refused(workdir, tmp_path):

@@ -21,10 +21,10 @@ from store_parts import (
     plan,
 )
 
-from alframe import store_plan
 from alframe.errors import UserError
 from alframe.store import Store
-from alframe.store_writer import StoreWriter
+from alframe.store import plan as store_plan
+from alframe.store.writer import StoreWriter
 
 
 @pytest.mark.parametrize("change", [-1, -600, 1], ids=["a byte", "rows", "longer"])

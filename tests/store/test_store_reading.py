@@ -25,8 +25,8 @@ from tiny_runs import environment
 
 from alframe.errors import UserError
 from alframe.store import Store
-from alframe.store_plan import Plan
-from alframe.store_writer import StoreWriter, Work
+from alframe.store.plan import Plan
+from alframe.store.writer import StoreWriter, Work
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -44,7 +44,7 @@ def test_rows_come_back_in_every_order(folder, dtype, per_shard):
 
 def test_many_rows_are_taken_in_blocks(folder, monkeypatch):
     fill(folder)
-    monkeypatch.setattr("alframe.store.TAKEN_AT_ONCE", 64)
+    monkeypatch.setattr("alframe.store.reading.TAKEN_AT_ONCE", 64)
     rows = np.random.default_rng(2).integers(0, ROWS, 1500)
     expected = POINTS.astype(np.float16).astype(np.float32)[rows]
     np.testing.assert_array_equal(Store.open(folder).take(rows), expected)

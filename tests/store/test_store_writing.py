@@ -22,12 +22,12 @@ from store_parts import (
     fill,
 )
 
-from alframe import store_plan
 from alframe.errors import UserError
 from alframe.run_dir import take_lock
 from alframe.store import Store
-from alframe.store_shard import ShardWriter
-from alframe.store_writer import StoreWriter
+from alframe.store import plan as store_plan
+from alframe.store.shard import ShardWriter
+from alframe.store.writer import StoreWriter
 
 CHILD = """
 import sys

@@ -13,7 +13,7 @@ import numpy as np
 
 from alframe.files import sync_folder, write_json
 from alframe.protocols import Array
-from alframe.store_manifest import (
+from alframe.store.manifest import (
     HASHED_AT_ONCE,
     Layout,
     lock_path,

@@ -11,7 +11,7 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.options import check_whole
 from alframe.run_dir import now
-from alframe.store_manifest import (
+from alframe.store.manifest import (
     DTYPES,
     MANIFEST,
     Layout,

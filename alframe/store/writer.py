@@ -21,7 +21,7 @@ from alframe.errors import UserError
 from alframe.files import write_json
 from alframe.protocols import Array
 from alframe.run_dir import HeldError, now, take_lock
-from alframe.store_manifest import (
+from alframe.store.manifest import (
     MANIFEST,
     Manifest,
     check_sum,
@@ -29,8 +29,8 @@ from alframe.store_manifest import (
     lock_path,
     shard_path,
 )
-from alframe.store_plan import Plan, check_room, finished
-from alframe.store_shard import ShardWriter, forget
+from alframe.store.plan import Plan, check_room, finished
+from alframe.store.shard import ShardWriter, forget
 
 log = logging.getLogger(__name__)
 
