@@ -52,7 +52,7 @@ class Program:
         self.process.communicate()
 
 
-def kill_and_resume(folder, delays, expected):
+def kill_and_resume(folder, delays, expected, words=SUBPROCESS):
     """Kills the program after each delay; starts over where it ends before all are used up.
 
     Returns:
@@ -60,13 +60,13 @@ def kill_and_resume(folder, delays, expected):
     """
     inside = False
     for delay in delays:
-        program = Program(folder)
+        program = Program(folder, words)
         program.wait_until_it_holds_the_run()
         if program.ended_within(delay):
             program.process.communicate()
             assert_same_results(folder / "killed", expected)
             shutil.rmtree(folder / "killed")
-            program = Program(folder)
+            program = Program(folder, words)
             program.wait_until_it_holds_the_run()
             program.ended_within(delay / 4)
         program.kill()
@@ -74,10 +74,10 @@ def kill_and_resume(folder, delays, expected):
     return inside
 
 
-def undisturbed_run():
+def undisturbed_run(words=SUBPROCESS):
     """Returns an undisturbed run in this process, and its seconds."""
     start = time.perf_counter()
-    path = run(*SUBPROCESS, "run_dir=undisturbed").path
+    path = run(*words, "run_dir=undisturbed").path
     return path, time.perf_counter() - start
 
 
@@ -101,6 +101,27 @@ def test_killed_ten_times_by_the_system(workdir):
     assert program.process.returncode == 0
     assert_same_results(workdir / "killed", expected)
     assert len(selections(expected)) == 80
+
+
+NEIGHBORS = (
+    *SUBPROCESS,
+    "target.model._target_=unhurried.UnhurriedCNN",
+    "target.recipe.epochs=4",
+    "candidates=seals",
+    "candidates.k=6",
+    "index=ivf_flat",
+    "index.nprobe=4",
+)
+
+
+@pytest.mark.slow
+def test_killed_by_the_system_it_looks_at_the_same_neighbors(workdir):
+    expected, seconds = undisturbed_run(NEIGHBORS)
+    draws = random.Random(3)
+    delays = [draws.uniform(0.1, 0.4) * seconds for _ in range(4)]
+    kill_and_resume(workdir, delays, expected, NEIGHBORS)
+    assert_same_results(run(*NEIGHBORS, "run_dir=killed").path, expected)
+    assert list((workdir / "undisturbed" / "stages").glob("*_query.npz"))
 
 
 LONG_EPOCHS = (

@@ -47,6 +47,15 @@ class Disk:
             (*ACTIVE, "learner@proxy=probe", "strategy=kcenter", "schedule.budget=35"),
             id="active_learning",
         ),
+        pytest.param(
+            (*ACTIVE, "candidates=seals", "candidates.k=8", "index=ivf_flat", "index.nprobe=4"),
+            id="seals",
+        ),
+        pytest.param(
+            (*ACTIVE, "candidates=anchors", "candidates.k=5", "candidates.size=30",
+             "strategy=random"),
+            id="anchors",
+        ),
         pytest.param((*CORE_SET, "pipeline.sizes=[0.5,30]"), id="core_set"),
         pytest.param(
             (*CORE_SET, "learner@proxy=mlp", "strategy=el2n", "strategy.n_fits=2",
