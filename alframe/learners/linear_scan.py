@@ -98,7 +98,7 @@ def _logits(store: Store, rows: Rows, directions: Directions, block: Tensor) -> 
     first, end = int(rows[0]), int(rows[-1]) + 1
     if end - first > 2 * len(rows):
         logits = torch.zeros(1 + len(directions.bias), len(rows))
-        directions.above(torch.from_numpy(store.take(rows)), block, logits[1:])
+        directions.above(as_tensor(store.take(rows, as_stored=True)), block, logits[1:])
         return logits
     logits = torch.zeros(1 + len(directions.bias), end - first)  # reading on beats picking rows
     for start, chunk in store.chunks(end - first, range(first, end)):
