@@ -261,11 +261,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.small:
         with tempfile.TemporaryDirectory() as folder:
-            table(measured(Pool(20_000, 32, 2_000), Path(folder), ["bowling"], small=True))
+            pool = Pool(20_000, 32, 2_000)
+            print(table(measured(pool, Path(folder), ["bowling"], small=True)))
         return
     folder = options.folder or CACHE / str(options.rows)
     found = measured(Pool(options.rows), folder.expanduser(), options.concepts, small=False)
-    table(found)
+    print(table(found))
     kept = {
         "command": f"python scripts/bench_seals.py --rows {options.rows}",
         "versions": versions(),
@@ -280,12 +281,13 @@ def main() -> None:
     (RESULTS / "bench_seals.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def table(found: Row) -> None:
-    """Prints the cases as a Markdown table."""
-    print("| case | at least | found | met |\n|---|---|---|---|")
+def table(found: Row) -> str:
+    """Returns the cases as a Markdown table."""
+    rows = ["| case | at least | found | met |", "|---|---|---|---|"]
     for row in found["cases"]:
         met = "yes" if row["met"] else "no"
-        print(f"| {row['case']} | {row['wanted']} | {row['found']:.4g} | {met} |")
+        rows.append(f"| {row['case']} | {row['wanted']} | {row['found']:.4g} | {met} |")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
