@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alframe.errors import UserError
+from alframe.pool import distinct
 from alframe.protocols import Array, Need, Rows, Scope
 
 CHECKED = 2**20
@@ -128,7 +129,7 @@ def passed_over(requests: Mapping[Need, Rows]) -> Rows:
     wanted = {id(rows): rows for need, rows in requests.items() if need.what != "dynamics"}
     if len(wanted) == 1:  # ascending and distinct as they are, and perhaps very many
         return next(iter(wanted.values()))
-    return np.unique(np.concatenate([*wanted.values(), np.empty(0, dtype=np.int64)]))
+    return distinct(np.empty(0, dtype=np.int64), *wanted.values())
 
 
 def one_pass(
@@ -150,7 +151,7 @@ def one_pass(
     for need, rows in requests.items():
         if need.what != "dynamics":
             form = replace(need, scope=Scope.POOL)
-            wanted[form] = np.union1d(wanted[form], rows) if form in wanted else rows
+            wanted[form] = distinct(wanted[form], rows) if form in wanted else rows
     kept: dict[Need, list[Tensor]] = {form: [] for form in wanted}
     theirs = {form: f"selector's {form.what}" for form in wanted}
     for rows, outputs in batches:

@@ -121,7 +121,7 @@ def speeds(paths: Paths, repeats: int) -> Row:
     rows = task.initial_rows(305, data.pool_rows, np.random.default_rng(0))
     learner = ProbeLearner(data, task)
     fitted = learner.fit(View(rows, data.reveal(rows)), np.random.default_rng(0), (), None)  # type: ignore[arg-type]
-    need, others = Need("probs", reduce=least_confidence), np.setdiff1d(data.pool_rows, rows)
+    need, others = Need("probs", reduce=least_confidence), np.setdiff1d(data.pool_rows, rows, True)
     contenders: dict[str, Callable[[], object]] = {
         "probe": lambda: fitted.observe({need: others}),
         "sum in chunks": lambda: sum_in_chunks(store),

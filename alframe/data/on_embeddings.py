@@ -91,7 +91,10 @@ def with_rows_of(data: Dataset, train: Store, test: Store, keep_gib: float, key:
                 "leave rows out: mend the data or choose another encoder"
             )
     test.verify()  # all of it is read anyway
-    inputs, learned = rows_of(train, keep_gib), np.union1d(data.pool_rows, data.validation_rows)
+    inputs, learned = (
+        rows_of(train, keep_gib),
+        np.sort(np.concatenate([data.pool_rows, data.validation_rows]), kind="stable"),
+    )
     mean, std = mean_and_std_of(train, inputs, learned)  # not those that were put aside
     signed = " ".join([data.fingerprint, train.key, test.key])
     return replace(
