@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alframe.errors import UserError
+from alframe.pool import distinct
 from alframe.protocols import Array, Need, Rows, Scope
 
 CHECKED = 2**20
@@ -38,6 +40,8 @@ class Table:
     remedy: str = "lower the learner's recipe.learning_rate or mend these rows of the data"
 
     def __post_init__(self) -> None:
+        if math.isfinite(float(self.values.sum())):  # then all are: the usual case, one fast pass
+            return
         per_row = self.values.transpose(0, 1) if self.fields else self.values
         bad = self.rows[~finite_marks(per_row)]
         if len(bad):
@@ -52,7 +56,9 @@ class Table:
         Raises:
             KeyError: If a row was not observed.
         """
-        if np.array_equal(rows, self.rows):  # no copy of what may be most of the memory
+        if rows is self.rows or np.array_equal(
+            rows, self.rows
+        ):  # no copy of what may be most of the memory
             return self.values
         positions = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
         absent = rows[self.rows[positions] != rows] if len(self.rows) else rows
@@ -115,9 +121,15 @@ class TableObservations:
 
 
 def passed_over(requests: Mapping[Need, Rows]) -> Rows:
-    """Returns the rows that must be looked at, ascending: the union over the requests."""
-    wanted = [rows for need, rows in requests.items() if need.what != "dynamics"]
-    return np.unique(np.concatenate(wanted)) if wanted else np.empty(0, dtype=np.int64)
+    """Returns the rows that must be looked at, ascending: the union over the requests.
+
+    Args:
+        requests: The rows for each need, ascending and distinct.
+    """
+    wanted = {id(rows): rows for need, rows in requests.items() if need.what != "dynamics"}
+    if len(wanted) == 1:  # ascending and distinct as they are, and perhaps very many
+        return next(iter(wanted.values()))
+    return distinct(np.empty(0, dtype=np.int64), *wanted.values())
 
 
 def one_pass(
@@ -127,7 +139,7 @@ def one_pass(
     """Collects what is needed from one pass over the union of the requested rows.
 
     Args:
-        requests: The rows for each need.
+        requests: The rows for each need, ascending and distinct.
         batches: Rows in ascending order, and what the model gave for them by `Need.what`;
             ``mc_probs`` with the largest number of draws that is asked for.
 
@@ -139,19 +151,19 @@ def one_pass(
     for need, rows in requests.items():
         if need.what != "dynamics":
             form = replace(need, scope=Scope.POOL)
-            wanted[form] = np.union1d(wanted.get(form, rows), rows)
+            wanted[form] = distinct(wanted[form], rows) if form in wanted else rows
     kept: dict[Need, list[Tensor]] = {form: [] for form in wanted}
     theirs = {form: f"selector's {form.what}" for form in wanted}
     for rows, outputs in batches:
         for form, keep in wanted.items():
             near = keep[np.searchsorted(keep, rows[0]) : np.searchsorted(keep, rows[-1], "right")]
-            inside = np.isin(rows, near, assume_unique=True)
             values = outputs[form.what]
-            if not inside.all():  # else nothing waits for the device
+            if len(near) < len(rows):  # else nothing waits for the device
+                inside = np.isin(rows, near, assume_unique=True)
                 values = values[torch.from_numpy(inside).to(values.device)]
             values = values[:, : form.draws] if form.what == "mc_probs" else values
             if form.reduce is not None:  # others are checked when they are together
-                values = form.reduce(Table(rows[inside], values, theirs[form]).values)
+                values = form.reduce(Table(near, values, theirs[form]).values)
             kept[form].append(values)
     tables = {
         form: Table(rows, torch.cat(kept[form]), theirs[form]) for form, rows in wanted.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alframe.errors import UserError
-from alframe.pool import Pool
+from alframe.pool import Pool, distinct
 from alframe.protocols import Array, Need, PipelineName, Query, Rows, Scope, Strategy, Work
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def scoped(need: Need, candidates: Rows, pool: Pool) -> Rows:
         return candidates
     if need.scope is Scope.LABELED:
         return pool.labeled
-    return np.union1d(candidates, pool.labeled)
+    return distinct(candidates, pool.labeled)
 
 
 def check_query(query: Query, size: int, candidates: Rows) -> None:

@@ -24,6 +24,7 @@ PLACES = {  # where an option of a group takes the default's place, if not under
 MORE = {  # what an option needs besides itself
     "learner@proxy": ("pipeline=core_set",),
     "data=array": ("data.path=mine.npz",),
+    "data=embedded": ("data.train=train", "data.test=test", "data.labels=mine.npz"),
     "index=faiss": ("index.factory=Flat",),
 }
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))

@@ -9,7 +9,7 @@ import numpy as np
 from alframe.errors import UserError
 from alframe.neighbors.protocol import Neighbors
 from alframe.options import check_whole
-from alframe.pool import Pool
+from alframe.pool import Pool, distinct
 from alframe.protocols import Rows
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def no_labeled_rows(name: str) -> UserError:
 
 def unlabeled_of(lists: Rows, pool: Pool) -> Rows:
     """Returns the distinct unlabeled rows of neighbor lists (-1 = none), ascending."""
-    rows = np.unique(lists)
+    rows = distinct(lists)
     rows = rows[rows >= 0]
     return rows[pool.is_unlabeled(rows)]
 

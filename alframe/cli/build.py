@@ -112,8 +112,10 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
     if config.get("concept") is not None:
         data = one_against_rest(data, str(config["concept"]))
     stores = embedded(config, inputs, hardware)
-    if (config.get("embeddings") or {}).get("learn"):
-        data = on_embeddings(data, *stores)
+    stored = config.get("embeddings") or {}
+    if stored.get("learn"):
+        keep = {"keep_gib": stored["keep_gib"]} if "keep_gib" in stored else {}
+        data = on_embeddings(data, *stores, **keep)
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None

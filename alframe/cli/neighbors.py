@@ -48,17 +48,18 @@ def neighborhood(
         data: Whose rows are searched.
         index: As the config made it, not built.
         words: Its config: another one is another index.
-        folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves.
+        folder: Of the store (the config key ``embeddings.train``); None = the inputs themselves,
+            which may lie in a store.
 
     Raises:
         UserError: If the store is of other rows, or embeddings or index are not to be used.
     """
-    if folder is None:
+    store = data.stores.get("train") if folder is None else open_store(folder, data, "train")
+    if store is None:
         source: EmbeddingSource = ArraySource(RawEncoder(data).embed(data.inputs))
         index.build(source)
         raw = {"encoder": RawEncoder.name, "weights": RawEncoder.weights_hash}
         return Neighborhood(index, source, raw, _judged(index, _recall(index, source)))
-    store = open_store(folder, data, "train")
     place = store.folder / f"index_{_hash(words, [*HARMLESS, *SEARCHES], store.key)}"
     recall_file = place / f"recall_{_hash(words, HARMLESS, store.key)}.json"
     try:
@@ -80,11 +81,12 @@ def facts(config: Mapping[str, Any], parts: Parts, found: Neighborhood | None) -
         parts: Built from it.
         found: The neighborhood of the candidate rule, or None.
     """
-    if found is None and parts.data.embedded is None:
+    seen = parts.data.stores.get("train")
+    if found is None and seen is None:
         return {}
     role = parts.role(parts.selector)
     learner = (config.get("choices") or {}).get(role) or type(parts.selector).__name__
-    inputs = parts.data.embedded or {"data": parts.data.name}
+    inputs = {"data": parts.data.name} if seen is None else made_by(seen)
     embeddings: dict[str, Any] = {"selector": {"role": role, "learner": learner, "of": inputs}}
     if found is None:
         return {"embeddings": embeddings}

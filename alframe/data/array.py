@@ -54,7 +54,7 @@ def array(
     source = f"data.path={path}"
     splits, loading = parted(options)
     file = Path(path).expanduser()
-    content = _load(file, source)
+    content = read_arrays(file, source)
     train = _examples(content, "", source)
     aside = None
     if any(key.startswith("test_") for key in content):
@@ -68,7 +68,16 @@ def array(
     return build_dataset(file.stem, train, held_out, classes, splits, standardize, aside, loading)
 
 
-def _load(file: Path, source: str) -> dict[str, Array]:
+def read_arrays(file: Path, source: str) -> dict[str, Array]:
+    """Returns the arrays of a .npz file by name.
+
+    Args:
+        file: The file; it is read without pickle.
+        source: The config key and its value, for errors.
+
+    Raises:
+        UserError: If it is absent or damaged.
+    """
     if not file.is_file():
         raise UserError(f"{source}: expected a .npz file, but there is none at {file.absolute()}.")
     try:

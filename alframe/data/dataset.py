@@ -15,6 +15,7 @@ from alframe.data.loading import DataOptions, Loading, parted
 from alframe.data.splits import SplitOptions, Splits
 from alframe.data.statistics import mean_and_std
 from alframe.protocols import Array, Rows
+from alframe.store import Store
 
 __all__ = [
     "DataOptions",
@@ -45,7 +46,7 @@ class Dataset:
             0 where the dataset is not to be standardized.
         std: The standard deviation likewise, never 0; 1 where it is not to be standardized.
         loading: How training batches are made; not part of the fingerprint, for it changes none.
-        embedded: Where the inputs are embeddings: the encoder, its weights' hash and the type.
+        stores: Those that hold the inputs of ``train`` and ``test``, where stores do.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Dataset:
     std: Array = field(repr=False)
     _labels: Array = field(repr=False)
     loading: Loading = field(default=Loading(), repr=False)
-    embedded: Mapping[str, str] | None = field(default=None, repr=False)
+    stores: Mapping[str, Store] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> Literal["images", "features"]:
@@ -90,8 +91,10 @@ class Dataset:
         """Returns the sha256 (hex) over a split's inputs and how they are standardized.
 
         Labels, and how rows are shared out, are not part of it: two datasets that differ only in
-        these have the same embeddings.
+        these have the same embeddings. Rows of a store know what they were made of.
         """
+        if split in self.stores:
+            return self.stores[split].parts["inputs"]
         arrays = {"inputs": self.inputs_of(split), "mean": self.mean, "std": self.std}
         return _fingerprint(arrays, split)
 
@@ -149,7 +152,9 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
     """
     train, test, names = clean_parts(train, test, classes, f"data={name}")
     (inputs, labels), (test_inputs, test_labels) = train, test
-    kept = np.setdiff1d(np.arange(len(labels)), np.empty(0, np.int64) if aside is None else aside)
+    kept = np.setdiff1d(
+        np.arange(len(labels)), np.empty(0, np.int64) if aside is None else aside, True
+    )
     pool_rows, validation_rows = (kept[part] for part in splits.rows(labels[kept], len(names)))
     arrays = {
         "inputs": inputs,

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from alframe.data.dataset import Dataset
-from alframe.data.statistics import mean_and_std
+from alframe.data.stored import mean_and_std_of, rows_of
 from alframe.errors import UserError
+from alframe.options import check_range
 from alframe.store import Store
 
 
@@ -45,46 +46,68 @@ def made_by(store: Store) -> dict[str, str]:
     return {name: store.parts[name] for name in ("encoder", "weights", "dtype")}
 
 
-def on_embeddings(data: Dataset, train: str | None, test: str | None) -> Dataset:
+def on_embeddings(
+    data: Dataset, train: str | None, test: str | None, keep_gib: float = 2.0
+) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
     Each value is standardized over the rows of pool and validation.
 
     Args:
         data: The dataset.
-        train: Folder of the store of its training rows; they are read into memory as float32.
-        test: Folder of that of its test rows, by the same encoder.
+        train: Folder of the store of its training rows.
+        test: Folder of that of its test rows, by the same encoder; they are read into memory.
+        keep_gib: Training rows are read into memory if they take at most so many GiB as float32,
+            else they stay on disk.
 
     Raises:
         UserError: If a store is absent, altered, of other rows, of another encoder, or holds rows
             that are invalid.
     """
-    stores = [open_store(train, data, "train"), open_store(test, data, "test")]
-    encoders = [{**store.parts, "split": "", "inputs": ""} for store in stores]
+    check_range("embeddings.keep_gib", keep_gib, 0, 2**20)
+    stores = open_store(train, data, "train"), open_store(test, data, "test")
+    return with_rows_of(data, *stores, keep_gib, "embeddings")
+
+
+def with_rows_of(data: Dataset, train: Store, test: Store, keep_gib: float, key: str) -> Dataset:
+    """Returns the dataset with the rows of stores as its inputs, see `on_embeddings`.
+
+    Args:
+        data: The dataset.
+        train: Holds an embedding of each training row.
+        test: Likewise.
+        keep_gib: See `on_embeddings`.
+        key: The config key of the stores, for errors.
+
+    Raises:
+        UserError: If the encoders differ, or rows are invalid.
+    """
+    encoders = [{**store.parts, "split": "", "inputs": ""} for store in (train, test)]
     if encoders[0] != encoders[1]:
         raise UserError(
-            f"embeddings.test={test}: expected the encoder of embeddings.train={train}, got "
+            f"{key}.test={test.folder}: expected the encoder of {key}.train={train.folder}, got "
             "another one, or another type; fill both stores with one encoder and store.dtype"
         )
-    for store, name in zip(stores, ("train", "test"), strict=True):
+    for store, name in ((train, "train"), (test, "test")):
         if len(store.invalid):
             raise UserError(
-                f"embeddings.{name}={store.folder}: expected embeddings of all rows, got "
+                f"{key}.{name}={store.folder}: expected embeddings of all rows, got "
                 f"{len(store.invalid)} invalid ones, first row {store.invalid[0]}; learners cannot "
                 "leave rows out: mend the data or choose another encoder"
             )
-    for store in stores:
-        store.verify()  # all of it is read anyway
-    inputs, test_inputs = (store.take(np.arange(store.num_rows)) for store in stores)
-    learned = np.union1d(data.pool_rows, data.validation_rows)  # not those that were put aside
-    mean, std = mean_and_std(inputs if len(learned) == len(inputs) else inputs[learned])
-    signed = " ".join([data.fingerprint, *(store.key for store in stores)])
+    test.verify()  # all of it is read anyway
+    inputs, learned = (
+        rows_of(train, keep_gib),
+        np.sort(np.concatenate([data.pool_rows, data.validation_rows]), kind="stable"),
+    )
+    mean, std = mean_and_std_of(train, inputs, learned)  # not those that were put aside
+    signed = " ".join([data.fingerprint, train.key, test.key])
     return replace(
         data,
         inputs=inputs,
-        test_inputs=test_inputs,
+        test_inputs=test.take(np.arange(test.num_rows)),
         mean=mean,
         std=std,
-        embedded=made_by(stores[0]),
         fingerprint=hashlib.sha256(signed.encode()).hexdigest(),
+        stores={"train": train, "test": test},
     )

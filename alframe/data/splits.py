@@ -122,6 +122,8 @@ def hold_out(labels: Array, part: float) -> tuple[Rows, Rows]:
 
 def _stratified(rows: Rows, labels: Array, size: int, rng: np.random.Generator) -> Rows:
     """Draws ``size`` of the rows, from each class in proportion (``labels`` is by row number)."""
+    if size == 0:
+        return rows[:0]
     classes = labels[rows]
     return _draw(rows, classes, _apportion(np.bincount(classes), size), rng)
 

@@ -14,6 +14,7 @@ from torch import nn
 from alframe.data.batches import Loader, Preparer
 from alframe.data.dataset import Dataset
 from alframe.data.loaders import make_loader
+from alframe.data.stored import check_in_memory
 from alframe.errors import UserError
 from alframe.learners.calls import Calls
 from alframe.learners.dropout import ConsistentDropout, dropping_layers
@@ -75,6 +76,7 @@ class LightningLearner:
                 "data.validation"
             )
         recipe.augmentation.check(data)
+        check_in_memory(data.inputs)
         self.data = data
         self.task = task
         self.recipe = recipe

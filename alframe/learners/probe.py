@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from alframe.data.dataset import Dataset
+from alframe.data.stored import is_stored
 from alframe.errors import UserError
 from alframe.learners.evaluate import Split, split_arrays
+from alframe.learners.linear_scan import Directions, scan
 from alframe.observations import TableObservations, one_pass, passed_over
 from alframe.options import check_range, check_whole
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
+from alframe.store import Store
 from alframe.tasks.classification import Classification
 
 BATCH = 4096  # rows of float64 features at a time
+EVALUATED = 2**16  # likewise, where nothing but logits is made of them
 UNSEEN_LOGIT = -50.0
 """Below every seen class, so that a class without a label gets no probability but a finite loss."""
 
@@ -146,7 +150,25 @@ class ProbeFitted:
 
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
-        return TableObservations(one_pass(requests, self._batches(passed_over(requests))))
+        rows, inputs = passed_over(requests), self.learner.data.inputs
+        if is_stored(inputs) and {need.what for need in requests} <= {"probs"}:
+            return TableObservations(one_pass(requests, self._scanned(inputs.store, rows)))
+        return TableObservations(one_pass(requests, self._batches(rows)))
+
+    def _scanned(self, store: Store, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
+        """Yields probabilities as `_batches` does, in float32, at the speed of reading the rows."""
+        data, task = self.learner.data, self.learner.task
+        directions = Directions.of(self.weight, self.bias, data.mean, data.std)
+
+        def finish(seen: Tensor) -> Tensor:
+            if len(self.classes) < task.num_outputs:
+                logits = torch.full((task.num_outputs, seen.shape[1]), UNSEEN_LOGIT)
+                logits[torch.from_numpy(self.classes)] = seen - seen.amax(dim=0)
+                seen = logits
+            return task.probs(seen.T).T
+
+        for some, probs in scan(store, rows, directions, finish, task.num_outputs):
+            yield some, {"probs": probs}
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         for start in range(0, len(rows), BATCH):
@@ -159,7 +181,10 @@ class ProbeFitted:
         """See `alframe.protocols.Fitted.evaluate`."""
         inputs, labels = split_arrays(self.learner.data, split)
         meter = self.learner.task.meter(torch.device("cpu"))
-        meter.update(self.logits(self.learner.features(inputs)), torch.from_numpy(labels))
+        for start in range(0, len(labels), EVALUATED):
+            part = slice(start, start + EVALUATED)
+            logits = self.logits(self.learner.features(inputs[part]))
+            meter.update(logits, torch.from_numpy(labels[part]))
         return meter.compute()
 
     def state(self) -> State:

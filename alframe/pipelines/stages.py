@@ -62,7 +62,7 @@ class Look:
     Attributes:
         candidates: The rows to pick from.
         seen: Of them, and of the labeled rows where those are needed.
-        seconds: Of observing.
+        seconds: Of finding and observing them.
         observed: Rows that the model looked at.
         peak_bytes: See `alframe.meter.Meter`.
     """
@@ -165,15 +165,18 @@ class Stages:
     ) -> Look:
         """Observes the candidates; the selector may be None where nothing need be seen."""
         strategy = self.parts.strategy
-        candidates = self.parts.candidates.rows(pool, size, rng(self.seed, "candidates", round_id))
+        stream = rng(self.seed, "candidates", round_id)
+        with Meter() as finding:
+            candidates = self.parts.candidates.rows(pool, size, stream)
         requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
         if selector is None or not requests:
-            return Look(candidates, _Nothing(), 0.0)
+            return Look(candidates, _Nothing(), finding.seconds)
         model = selector()
         with Meter() as meter:
             seen = model.observe(requests)
         observed = len(passed_over(requests))
-        return Look(candidates, seen, meter.seconds, observed, meter.peak_bytes)
+        seconds = finding.seconds + meter.seconds
+        return Look(candidates, seen, seconds, observed, meter.peak_bytes)
 
     def choose(
         self, key: str, size: int, pool: Pool, look: Callable[[], Look], round_id: int

@@ -81,11 +81,12 @@ class Store:
         for shard, expected in sorted(self._sums.items()):
             check_sum(self.folder, shard, expected)
 
-    def chunks(self, rows_per_chunk: int) -> Iterator[tuple[int, Array]]:
+    def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.
 
         Args:
             rows_per_chunk: At most so many; a chunk ends where a shard ends.
+            span: Only these rows, consecutive ones; None = all.
 
         Yields:
             The first row, and the embeddings [m, d] from there on, as they are stored. They cannot
@@ -93,25 +94,30 @@ class Store:
         """
         if rows_per_chunk < 1:
             raise ValueError(f"expected 1 or more rows in a chunk, got {rows_per_chunk}")
-        for shard in range(self._layout.shards):
+        span = range(self.num_rows) if span is None else span
+        per_shard = self._layout.rows_per_shard
+        for shard in range(span.start // per_shard, -(-span.stop // per_shard)):
             stored, start = self._map(shard), self._layout.span(shard).start
-            for first in range(0, len(stored), rows_per_chunk):
-                yield start + first, stored[first : first + rows_per_chunk]
+            end = min(span.stop - start, len(stored))
+            for first in range(max(0, span.start - start), end, rows_per_chunk):
+                yield start + first, stored[first : min(first + rows_per_chunk, end)]
 
-    def take(self, rows: Rows) -> Array:
+    def take(self, rows: Rows, as_stored: bool = False) -> Array:
         """Returns the embeddings of some rows.
 
         Args:
             rows: Row numbers [m], in any order; repeats are allowed.
+            as_stored: Whether they keep the type that they are stored in.
 
         Returns:
-            float32 [m, d], in the order of ``rows``.
+            float32 (or as stored) [m, d], in the order of ``rows``.
 
         Raises:
             IndexError: For what is no row of the store. Negative numbers do not count from the end.
         """
         rows = self._checked(rows)
-        taken = np.empty((len(rows), self.width), dtype=np.float32)
+        dtype = self._layout.stored if as_stored else np.dtype(np.float32)
+        taken = np.empty((len(rows), self.width), dtype)
         order = np.argsort(rows, kind="stable")  # a disk wants to be read forwards
         for begin in range(0, len(rows), TAKEN_AT_ONCE):
             places = order[begin : begin + TAKEN_AT_ONCE]
@@ -119,7 +125,8 @@ class Store:
             ends = np.flatnonzero(np.diff(shards)) + 1
             for part in np.split(places, ends):
                 shard = int(rows[part[0]]) // self._layout.rows_per_shard
-                taken[part] = self._map(shard)[rows[part] - self._layout.span(shard).start]
+                here = rows[part] - self._layout.span(shard).start
+                taken[part] = np.take(self._map(shard), here, axis=0)  # faster than brackets
         return taken
 
     def _checked(self, rows: Rows) -> Rows:

@@ -27,6 +27,10 @@ def highest(rows: Rows, scores: Array, size: int) -> Query:
     missing = np.flatnonzero(np.isnan(scores))
     if len(missing):
         raise ValueError(f"{len(missing)} scores are NaN, the first is of row {rows[missing[0]]}")
+    if 0 < size < len(rows):  # what is below the last score that counts need not be sorted
+        last = np.partition(scores, len(scores) - size)[len(scores) - size]
+        near = np.flatnonzero(scores >= last)
+        rows, scores = rows[near], scores[near]
     best = np.argsort(-scores, kind="stable")[:size]
     return Query(rows[best], scores[best])
 

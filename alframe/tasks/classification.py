@@ -100,7 +100,10 @@ class Classification:
 
     def probs(self, logits: Tensor) -> Tensor:
         """Returns class probabilities [b, classes], in float32 or better."""
-        return (logits if logits.dtype == torch.float64 else logits.float()).softmax(-1)
+        values = logits if logits.dtype == torch.float64 else logits.float()
+        if values.dim() == 2 and values.T.is_contiguous():  # class by class, which is fast as such
+            return values.T.softmax(0).T
+        return values.softmax(-1)
 
     def error(self, metrics: Mapping[str, float]) -> float:
         """Returns the number that falls as a model gets better: the share of wrong rows."""

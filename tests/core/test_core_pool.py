@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from alframe.pool import NEVER, Pool
+from alframe.pool import NEVER, Pool, distinct
 
 ELIGIBLE = np.array([1, 2, 4, 5, 7, 8, 9])
 
@@ -173,3 +173,11 @@ AnyOrderOfEvents.TestCase.settings = settings(
     max_examples=40, stateful_step_count=15, deadline=None
 )
 TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
+
+
+def test_distinct_rows_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    for sizes in ((0,), (5,), (1, 0), (40, 30, 2)):
+        parts = [rng.integers(20, size=size) for size in sizes]
+        np.testing.assert_array_equal(distinct(*parts), np.unique(np.concatenate(parts)))
+    np.testing.assert_array_equal(distinct(np.array([[3, -1], [3, 0]])), [-1, 0, 3])

@@ -1,0 +1,67 @@
+"""The benchmarks of SEALS run, on a small pool; their times are not looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_runs import environment
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from seals_pool import BLOCK, Pool  # noqa: E402
+from web_scale import PAGE, page  # noqa: E402
+
+
+def rows_of(name, *words):
+    """Returns the cells of the Markdown tables that a script prints, after a look at its code."""
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / name, *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.slow
+def test_the_small_benchmark_of_seals_runs_and_keeps_nothing():
+    kept = ROOT / "results" / "bench_seals.json"
+    before = kept.read_bytes() if kept.is_file() else None
+    found = {row[0]: float(row[2]) for row in rows_of("bench_seals.py", "--small")[1:]}
+    assert (kept.read_bytes() if kept.is_file() else None) == before
+    assert 0 < found["experiment: anonymous memory, GB"] < 6
+    assert found["index: recall@100"] >= 0.9
+    assert abs(found["mean average precision below that of all"]) < 0.5
+
+
+@pytest.mark.slow
+def test_the_model_of_the_web_scale_is_checked_and_extrapolated():
+    rows = rows_of("web_scale.py", "--small")
+    names = [row[0] for row in rows]
+    assert names == ["rows", "5,000", "20,000", "20,000, predicted", "rows", "10 M", "1 B", "10 B"]
+    measured, predicted = rows[2], rows[3]
+    for column in (2, 3):  # bytes
+        assert float(predicted[column]) == pytest.approx(float(measured[column]), rel=0.1)
+
+
+def test_any_part_of_the_pool_is_drawn_alike():
+    pool = Pool(BLOCK + 500, 8, test_rows=100)
+    labels = pool.labels("train")
+    whole = pool.embed("train", labels, BLOCK - 100, BLOCK + 100)
+    np.testing.assert_array_equal(pool.embed("train", labels, BLOCK, BLOCK + 100), whole[100:])
+    np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, rtol=1e-5)
+    assert len(np.unique(labels)) == len(pool.classes)
+
+
+def test_the_page_of_neighbors_holds_the_tables_that_are_kept():
+    text = PAGE.read_text()
+    assert page(text) == text
