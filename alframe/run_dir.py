@@ -41,18 +41,13 @@ Training batches are the same, however they are made.
 """
 
 LATER = (
-    ".recipe.cutout",
-    ".recipe.mixup",
-    "pipeline.fidelity",
-    "concept",
-    "embeddings.learn",
+    ".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn",
     "embeddings.encoder",
-    "embeddings.dtype",
-)
+)  # fmt: skip
 """Ends of keys that came after 0.1.0: 0, false or null is what a run without them meant."""
 
-LATER_GROUPS = ("index", "embeddings")
-"""Groups that came after 0.1.0, of which a run that started without them makes no use."""
+UNUSED = ("index", "embeddings.dtype", "embeddings.keep_gib")
+"""Keys (with all below them) that came after 0.1.0, of which a run without them makes no use."""
 
 
 class HeldError(Exception):
@@ -83,7 +78,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def is_harmless(key: str) -> bool:
     """Says whether a dotted key may change between a run and its resumption."""
-    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+    return any(_is_below(key, name) for name in HARMLESS)
+
+
+def _is_below(key: str, name: str) -> bool:
+    return key == name or key.startswith(f"{name}.")
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -92,11 +91,12 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[st
         {key: value for key, value in flatten(c).items() if not is_harmless(key)}
         for c in (before, after)
     )
-    unknown = tuple(f"{group}." for group in LATER_GROUPS if group not in before)
+    unused = [name for name in UNUSED if not any(_is_below(key, name) for key in old)]
     new = {
         key: value
         for key, value in new.items()
-        if key in old or not (key.startswith(unknown) or (not value and key.endswith(LATER)))
+        if key in old
+        or not (any(_is_below(key, name) for name in unused) or (not value and key.endswith(LATER)))
     }
     absent = "(absent)"
     return [

@@ -157,13 +157,9 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
     )
     pool_rows, validation_rows = (kept[part] for part in splits.rows(labels[kept], len(names)))
     arrays = {
-        "inputs": inputs,
-        "labels": labels,
-        "test_inputs": test_inputs,
-        "test_labels": test_labels,
-        "pool_rows": pool_rows,
-        "validation_rows": validation_rows,
-    }
+        "inputs": inputs, "labels": labels, "test_inputs": test_inputs,
+        "test_labels": test_labels, "pool_rows": pool_rows, "validation_rows": validation_rows,
+    }  # fmt: skip
     width = inputs.shape[-1]
     unit = np.zeros(width, np.float32), np.ones(width, np.float32)
     mean, std = mean_and_std(inputs[kept]) if standardize else unit
