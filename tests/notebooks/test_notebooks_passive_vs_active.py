@@ -3,49 +3,19 @@
 Without the `slow` mark with few seeds; with it as it is committed.
 """
 
-import json
-import os
-from pathlib import Path
-
-import nbformat
 import pytest
-from ipykernel.kernelspec import write_kernel_spec
-from nbclient import NotebookClient
+from notebook_runs import FOLDER, assert_committed_without_outputs, executed, printed_and_pictures
 
-import alframe
-
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "01_passive_vs_active.ipynb"
-STORE = "Path('summary.json').write_text(json.dumps(summary, default=float))"
+NOTEBOOK = FOLDER / "01_passive_vs_active.ipynb"
 
 
 @pytest.fixture(scope="module")
 def execute(tmp_path_factory):
-    """Executes the notebook in a new folder, with this interpreter and this alframe."""
+    """Executes the notebook with so many seeds."""
 
     def run(seeds=None):
-        folder = tmp_path_factory.mktemp("notebook")
-        write_kernel_spec(folder / "jupyter" / "kernels" / "python3")
-        paths = [str(Path(alframe.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        changed = {
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "JUPYTER_PATH": str(folder / "jupyter"),
-            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-            "IPYTHONDIR": str(folder / "ipython"),
-        }
-        notebook = nbformat.read(NOTEBOOK, as_version=4)
-        notebook.cells.append(nbformat.v4.new_code_cell(f"import json\n{STORE}"))
-        work = folder / "work"
-        work.mkdir()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("ALFRAME_NOTEBOOK_SEEDS", raising=False)
-            for name, value in changed.items():
-                patch.setenv(name, value)
-            if seeds is not None:
-                patch.setenv("ALFRAME_NOTEBOOK_SEEDS", str(seeds))
-            place = {"metadata": {"path": str(work)}}
-            NotebookClient(notebook, timeout=500, resources=place).execute()
-        assert [path.name for path in work.iterdir()] == ["summary.json"]
-        return notebook, json.loads((work / "summary.json").read_text())
+        settings = {} if seeds is None else {"ALFRAME_NOTEBOOK_SEEDS": seeds}
+        return executed(NOTEBOOK, tmp_path_factory.mktemp("notebook"), **settings)
 
     return run
 
@@ -56,23 +26,13 @@ def few(execute):
 
 
 def test_committed_without_outputs():
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    assert set(notebook.metadata) == {"kernelspec"}
-    assert notebook.metadata.kernelspec.name == "python3"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert code
-    for cell in code:
-        assert (cell.outputs, cell.execution_count, cell.metadata) == ([], None, {})
+    assert_committed_without_outputs(NOTEBOOK)
 
 
 def test_shows_figures_and_hides_the_tables_of_the_runs(few):
-    notebook, _ = few
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
-    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    printed, pictures = printed_and_pictures(few[0])
+    assert pictures == 3
     assert "budget reached" not in printed
-    assert "stderr" not in {output.get("name") for output in outputs}
 
 
 @pytest.mark.parametrize("kind", ["uniform", "gaussians"])
