@@ -39,7 +39,10 @@ Where data and embeddings lie may change, what they are may not: their fingerpri
 Training batches are the same, however they are made.
 """
 
-LATER = (".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn")
+LATER = (
+    ".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn",
+    "embeddings.keep_gib",
+)  # fmt: skip
 """Ends of keys that came after 0.1.0: 0, false or null is what a run without them meant."""
 
 LATER_GROUPS = ("index",)

@@ -111,8 +111,7 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         data = one_against_rest(data, str(config["concept"]))
     stored = config.get("embeddings") or {}
     if stored.get("learn"):
-        keep = {"keep_gib": stored["keep_gib"]} if "keep_gib" in stored else {}
-        data = on_embeddings(data, stored["train"], stored["test"], **keep)
+        data = on_embeddings(data, stored["train"], stored["test"], stored.get("keep_gib"))
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None
