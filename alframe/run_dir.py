@@ -29,7 +29,7 @@ from alframe.protocols import State
 log = logging.getLogger(__name__)
 
 HARMLESS = (
-    "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path",
+    "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path", "data.train", "data.test", "data.labels",
     "data.loader", "data.device_share", "data.workers", "embeddings.train", "embeddings.test",
     "embeddings.dir",
     "index.min_recall", "index.on_low_recall", "index.memory_gib", "index.keep_gib",
@@ -42,11 +42,11 @@ Training batches are the same, however they are made.
 
 LATER = (
     ".recipe.cutout", ".recipe.mixup", "pipeline.fidelity", "concept", "embeddings.learn",
-    "embeddings.encoder",
+    "embeddings.encoder", "embeddings.keep_gib",
 )  # fmt: skip
 """Ends of keys that came after 0.1.0: 0, false or null is what a run without them meant."""
 
-UNUSED = ("index", "embeddings.dtype", "embeddings.keep_gib")
+UNUSED = ("index", "embeddings.dtype")
 """Keys (with all below them) that came after 0.1.0, of which a run without them makes no use."""
 
 

@@ -114,8 +114,7 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
     stores = embedded(config, inputs, hardware)
     stored = config.get("embeddings") or {}
     if stored.get("learn"):
-        keep = {"keep_gib": stored["keep_gib"]} if "keep_gib" in stored else {}
-        data = on_embeddings(data, *stores, **keep)
+        data = on_embeddings(data, *stores, stored.get("keep_gib"))
     task = build(config, "task", data=data)
     context = {"data": data, "task": task, "hardware": hardware, "seed": config["seed"]}
     proxy = build(config, "proxy", **context) if config.get("proxy") else None

@@ -152,9 +152,8 @@ def build_dataset(  # noqa: PLR0913 the parts of a dataset are as many
     """
     train, test, names = clean_parts(train, test, classes, f"data={name}")
     (inputs, labels), (test_inputs, test_labels) = train, test
-    kept = np.setdiff1d(
-        np.arange(len(labels)), np.empty(0, np.int64) if aside is None else aside, True
-    )
+    nowhere = np.empty(0, np.int64) if aside is None else aside
+    kept = np.setdiff1d(np.arange(len(labels)), nowhere, assume_unique=True)
     pool_rows, validation_rows = (kept[part] for part in splits.rows(labels[kept], len(names)))
     arrays = {
         "inputs": inputs, "labels": labels, "test_inputs": test_inputs,

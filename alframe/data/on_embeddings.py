@@ -47,7 +47,7 @@ def made_by(store: Store) -> dict[str, str]:
 
 
 def on_embeddings(
-    data: Dataset, train: str | None, test: str | None, keep_gib: float = 2.0
+    data: Dataset, train: str | None, test: str | None, keep_gib: float | None = None
 ) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
@@ -58,12 +58,13 @@ def on_embeddings(
         train: Folder of the store of its training rows.
         test: Folder of that of its test rows, by the same encoder; they are read into memory.
         keep_gib: Training rows are read into memory if they take at most so many GiB as float32,
-            else they stay on disk.
+            else they stay on disk; None = 2.
 
     Raises:
         UserError: If a store is absent, altered, of other rows, of another encoder, or holds rows
             that are invalid.
     """
+    keep_gib = 2.0 if keep_gib is None else keep_gib
     check_range("embeddings.keep_gib", keep_gib, 0, 2**20)
     stores = open_store(train, data, "train"), open_store(test, data, "test")
     return with_rows_of(data, *stores, keep_gib, "embeddings")
