@@ -29,9 +29,10 @@ from alframe.protocols import State
 log = logging.getLogger(__name__)
 
 HARMLESS = (
-    "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "data.root", "data.path", "data.train", "data.test", "data.labels",
-    "data.loader", "data.device_share", "data.workers", "embeddings.train", "embeddings.test",
-    "embeddings.dir",
+    "run_dir", "resume", "paths", "logger", "limits", "choices", "share",
+    "data.root", "data.path", "data.train", "data.test", "data.labels",
+    "data.loader", "data.device_share", "data.workers",
+    "embeddings.train", "embeddings.test", "embeddings.dir",
     "index.min_recall", "index.on_low_recall", "index.memory_gib", "index.keep_gib",
 )  # fmt: skip
 """Config keys (with all below them) that may change between a run and its resumption.
