@@ -5,9 +5,9 @@
 
 The pool is that of seals_pool.py. For each concept `alframe` runs twice, in processes of their own
 (seals_run.py): with candidates=all and with candidates=seals; 5 positives and 300 negatives at
-first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored embeddings. The first run with
-candidates=seals builds the index, where FOLDER has none yet: its seconds and its memory are in
-FOLDER/build.json. Prints a Markdown table and writes results/bench_seals.json; --small takes a pool
+first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored embeddings. The first
+run with candidates=seals builds the index, where FOLDER has none yet: its seconds and its memory
+are in FOLDER/build.json. Prints a Markdown table and writes results/bench_seals.json; --small takes a pool
 of 20,000 rows, is over in a minute or two, and keeps nothing.
 """
 
@@ -50,8 +50,8 @@ RESULTS = HERE.parent / "results"
 CACHE = Path.home() / ".cache" / "alframe" / "bench_seals"
 ROUNDS = (1, 2, 3)
 LAB = (
-    "learner@target=probe", "strategy=most_likely_positive", "task.positives=5", "task.negatives=300",
-    "schedule.initial=305", "schedule.query_size=5", "schedule.budget=320",
+    "learner@target=probe", "strategy=most_likely_positive", "task.positives=5",
+    "task.negatives=300", "schedule.initial=305", "schedule.query_size=5", "schedule.budget=320",
     "logger=[]", "trainer=cpu",
 )  # fmt: skip
 INDEX = ("index=ivf_sq", "index.factory='IVF4096,SQ8'", "index.nprobe=4")
