@@ -7,8 +7,8 @@ The pool is that of seals_pool.py. For each concept `alframe` runs twice, in pro
 (seals_run.py): with candidates=all and with candidates=seals; 5 positives and 300 negatives at
 first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored embeddings. The first
 run with candidates=seals builds the index, where FOLDER has none yet: its seconds and its memory
-are in FOLDER/build.json. Prints a Markdown table and writes results/bench_seals.json; --small takes a pool
-of 20,000 rows, is over in a minute or two, and keeps nothing.
+are in FOLDER/build.json. Prints a Markdown table and writes results/bench_seals.json; --small takes
+a pool of 20,000 rows, is over in a minute or two, and keeps nothing.
 """
 
 from __future__ import annotations
