@@ -32,6 +32,8 @@ class Running:
         self._lowest = self._left.new_empty(m, 0)  # what each level may really be
         self._rows = torch.empty(m, 0, dtype=torch.int64, device=queries.device)
         self._cut = self._left.new_full((m,), -torch.inf)
+        self._waiting: list[tuple[Tensor, ...]] = []  # what `_add` takes, of several chunks
+        self._count = 0
 
     def see(self, right: Tensor, slack: Tensor, first: int) -> None:
         """Lets rows first, first + 1, ... pass by, given by `Levels.right`."""
@@ -54,10 +56,15 @@ class Running:
             return
         mine, at = mine[hit], group[hit] * _GROUP + place
         found = kept[hit, place]
-        self._add(mine, found, found - 2 * slack[at], first + at)
+        self._waiting.append((mine, found, found - 2 * slack[at], first + at))
+        self._count += len(mine)
+        # A cut that is raised after each chunk would spare little, and cost more than that.
+        if 2 * self._count >= self._k * len(self._left):
+            self._add_waiting()
 
     def finish(self) -> None:
         """Decides: ``found`` are the values [m, k], float64, and the rows [m, k]."""
+        self._add_waiting()
         values, rows, _ = decide(self._queries, self._rows, self._fetch, self._metric, self._k)
         self.found = values, rows
 
@@ -72,6 +79,13 @@ class Running:
         """Returns the levels below which nothing matters, where k rows are surely at ``lowest``."""
         cut = lowest.double() - 2 * self._error.double()
         return torch.nextafter(cut.float(), cut.new_tensor(-torch.inf, dtype=torch.float32))
+
+    def _add_waiting(self) -> None:
+        if self._waiting:
+            mine, *others = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+            order = mine.argsort(stable=True)
+            self._waiting, self._count = [], 0
+            self._add(mine[order], *(part[order] for part in others))
 
     def _add(self, mine: Tensor, levels: Tensor, lowest: Tensor, rows: Tensor) -> None:
         """Adds pairs of query (ascending), level, lowest level and row."""
