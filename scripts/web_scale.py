@@ -33,8 +33,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_seals import CACHE, RESULTS, SMALL_INDEX, build, sum_in_chunks, table, took, words_for
+from bench_seals import CACHE, RESULTS, SMALL_INDEX, build, table, words_for
 from seals_pool import SIZES, Pool, make
+from seals_scan import sum_in_chunks, took
 
 from alframe.cli.versions import git_state, versions
 from alframe.learners.hardware import Hardware
