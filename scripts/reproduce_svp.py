@@ -10,11 +10,13 @@ missing, or with --keep, the report and results/svp_cifar10_*.json follow.
 import argparse
 import gc
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,8 +81,11 @@ def make(cells: list[Cell], arguments: argparse.Namespace) -> list[str]:
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # as if it were Ctrl-C
     # a fit is left after its step; what is still busy after half a minute more is interrupted
     signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes, 30)
+    end = time.monotonic() + (60 * arguments.minutes or math.inf)
     try:
         for cell in cells:
+            if time.monotonic() > end:  # the alarm rang where a library let no exception out
+                raise KeyboardInterrupt
             if not make_one(cell, arguments):
                 failed.append(f"failed: {cell.name}")
             gc.collect()
