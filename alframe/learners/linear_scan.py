@@ -24,7 +24,7 @@ from alframe.protocols import Array, Rows
 from alframe.store import Store
 
 CHUNK_BYTES = 2**21  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
-PART = 2**16  # rows that a thread takes at a time
+PART = 2**14  # rows that a thread takes at a time: the neighbors of a few hundred fill two
 GROUP_VALUES = 2**24  # class probabilities that are given away together
 
 
