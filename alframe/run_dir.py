@@ -29,7 +29,7 @@ from alframe.protocols import State
 log = logging.getLogger(__name__)
 
 HARMLESS = (
-    "run_dir", "resume", "paths", "logger", "limits", "choices", "share",
+    "run_dir", "resume", "paths", "logger", "limits", "choices", "share", "sweep",
     "data.root", "data.path", "data.train", "data.test", "data.labels",
     "data.loader", "data.device_share", "data.workers",
     "embeddings.train", "embeddings.test", "embeddings.dir",

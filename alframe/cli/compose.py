@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from alframe.errors import UserError, nearest
 from alframe.run_dir import new_run_dir
+from alframe.sweeps.cells import cell_name
+from alframe.sweeps.folder import SHARED
 
 _INSTALLED = Path(__file__).parents[1] / "configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
@@ -21,10 +22,9 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 KEYS = (
     "name", "seed", "run_dir", "resume", "concept", "pipeline", "data", "task", "target", "proxy",
     "strategy", "candidates", "index", "embeddings", "oracle", "schedule", "trainer",
-    "limits", "share", "logger", "paths", "choices",
+    "limits", "share", "sweep", "logger", "paths", "choices",
 )  # fmt: skip
 FACTORY = re.compile(r"^(\+*index\.factory=)([^'\"]*[,{][^'\"]*)$")
-LONGEST_NAME = 120  # characters; file systems end at 255 bytes
 
 
 def compose(
@@ -80,6 +80,7 @@ def settle(config: DictConfig, settings: DictConfig) -> dict[str, Any]:
     names = {group: group.rpartition("@")[2] for group in chosen if not group.startswith("hydra/")}
     with open_dict(config):
         config.run_dir = str(_run_dir(config, settings))
+        _join(config, Path(settings.sweep.dir) if _is_swept(settings) else None)
         config.choices = {
             name: None if chosen[group] == "null" or _is_none(config, name) else chosen[group]
             for group, name in names.items()
@@ -93,23 +94,28 @@ def _is_none(config: DictConfig, name: str) -> bool:
     return name in config and config[name] is None
 
 
+def _is_swept(settings: DictConfig) -> bool:
+    return settings.mode is not None and settings.mode.name == "MULTIRUN"
+
+
+def _join(config: DictConfig, sweep: Path | None) -> None:
+    """Settles what a run has in common with the other cells of its sweep, if it is in one."""
+    if config.share.dir == "auto":
+        config.share.dir = None if sweep is None else str(sweep.absolute() / SHARED)
+    if sweep is not None and "wandb" in (config.logger or {}):
+        group = config.logger.wandb.get("group")
+        config.logger.wandb.group = sweep.absolute().name if group is None else group
+
+
 def _run_dir(config: DictConfig, settings: DictConfig) -> Path:
-    if settings.mode is not None and settings.mode.name == "MULTIRUN":
+    if _is_swept(settings):
         if config.run_dir is not None:
             raise UserError(
                 f"run_dir={config.run_dir}: expected none in a sweep, whose cells have a folder "
                 "each; use hydra.sweep.dir"
             )
-        return Path(settings.sweep.dir) / cell_name(settings.overrides.task)
+        cell = config.sweep.cell or cell_name(settings.overrides.task)
+        return Path(settings.sweep.dir) / cell
     if config.run_dir is not None:
         return Path(config.run_dir)
     return new_run_dir(Path(config.paths.runs_dir), config.name)
-
-
-def cell_name(overrides: Sequence[str]) -> str:
-    """Names a cell of a sweep by its overrides, with a hash in place of what is too long."""
-    name = ",".join(sorted(overrides)).replace("/", "_") or "default"
-    if len(name.encode()) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}-{digest}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from alframe.cli.compose import CONFIGS, compose, settle, with_aliases
+from alframe import signals
+from alframe.cli.compose import CONFIGS, compose, with_aliases
 from alframe.cli.mistakes import explain
+from alframe.cli.start import start
 from alframe.errors import UserError
-from alframe.run_dir import read_config
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
@@ -32,22 +32,34 @@ def main() -> None:
     logging.getLogger("hydra.utils").disabled = True
     sys.argv[1:] = with_aliases(sys.argv[1:])
     words = sys.argv[1:]
+    try:
+        with signals.owned():
+            sys.exit(_do(words))
+    except signals.Left as left:
+        sys.exit(left.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _do(words: list[str]) -> int:
+    """Does what the words say; returns the exit code."""
     mistakes: list[UserError] = []
-    started: list[Path] = []
+    started: list[DictConfig] = []
 
     def job(config: DictConfig) -> None:
-        # Caught here, because Hydra would print lines of its own, and a mistake in one cell of a
-        # sweep must not keep the other cells from running.
+        # Caught here, because Hydra would print lines of its own, and a mistake in one cell of
+        # another sweeper's sweep must not keep the other cells from running.
+        started.append(config)
         settings: Any = HydraConfig.get()
-        started.append(Path(settings.sweep.dir))
         try:
-            _start(config, settings, settings.overrides.task)
+            start(config, settings, settings.overrides.task)
         except (UserError, OmegaConfBaseException) as error:
             mistakes.append(_said(error, words))
 
     try:
         _check_flags(words)
-        _check_sweep(words)
+        if (code := _sweep(words)) is not None:
+            return code
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(job)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         mistakes.append(_said(error, words))
@@ -55,12 +67,7 @@ def main() -> None:
         if started:
             raise
         mistakes.append(_said(error, words))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    if mistakes:
-        if len(started) == len(mistakes):
-            _tidy(started)
-        sys.exit(2)
+    return 2 if mistakes else 0
 
 
 def run(*overrides: str) -> Result:
@@ -81,7 +88,7 @@ def run(*overrides: str) -> Result:
     with open_dict(config):
         del config["hydra"]
     try:
-        return _start(config, settings, words)
+        return start(config, settings, words)
     except OmegaConfBaseException as error:
         raise explain(error, words, [CONFIGS]) from error
 
@@ -121,30 +128,14 @@ def _check_flags(words: list[str]) -> None:
         raise UserError(f"{unknown[0]}: expected a flag that alframe --hydra-help lists")
 
 
-def _check_sweep(words: list[str]) -> None:
-    """Composes each value of a sweep once, before Hydra writes the sweep's folder."""
-    if not {"-m", "--multirun"} & set(words):
-        return
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def _sweep(words: list[str]) -> int | None:
+    """Runs a sweep, unless Hydra is only asked to show something of it, or to do it its own way."""
+    args = get_args_parser().parse_args(words)
+    if not args.multirun or any((args.cfg, args.info, args.help, args.hydra_help)):
+        return None
+    from alframe.sweeps.drive import sweep
 
-    parsed = OverridesParser.create().parse_overrides(_overrides(words))
-    cells = BasicSweeper.split_arguments(parsed, None)[0]
-    seen: set[str] = set()
-    for cell in cells:
-        if not seen.issuperset(cell):
-            seen.update(cell)
-            compose(cell, _config_dirs(words))
-
-
-def _tidy(sweeps: list[Path]) -> None:
-    """Removes what Hydra wrote for sweeps of which no cell could start."""
-    for folder in set(sweeps):
-        if folder.is_dir() and [entry.name for entry in folder.iterdir()] == ["multirun.yaml"]:
-            (folder / "multirun.yaml").unlink()
-            with suppress(OSError):
-                folder.rmdir()
-                folder.parent.rmdir()  # where Hydra made that, too
+    return sweep(args.overrides, _config_dirs(words), CONFIGS)
 
 
 def _overrides(words: list[str]) -> list[str]:

@@ -109,6 +109,7 @@ class Keeper(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Takes up the random numbers and starts the clock, for a fit that goes on in an epoch."""
+        self.leaving.take()  # Lightning has set its own handler of SIGTERM by now
         set_random_states(self._random)
         self._started = time.perf_counter()
 

@@ -7,46 +7,65 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from alframe import signals
 
 
 class Leaving:
     """Notes what would interrupt a step in its middle, for whoever can leave between two steps.
 
     It takes the place of Python's own handler of Ctrl-C, also where that was set for other signals
-    (such as an alarm); no other handler is touched. A second signal interrupts at once.
-
-    Attributes:
-        asked: Whether a signal has come.
+    (such as an alarm), and of `alframe.signals.leave`; no other handler is touched. A second Ctrl-C
+    (or alarm) interrupts at once; where a cluster asks again, the step is finished all the same.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self._number: int | None = None
+        self._mine: dict[int, Any] = {}  # by signal, whose place was taken
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
 
     @contextmanager
     def noting(self) -> Iterator[None]:
         """Notes signals within; Python lets only the main thread do so.
 
         Raises:
-            KeyboardInterrupt: At the end, if a signal came and nothing else was raised.
+            KeyboardInterrupt: At the end, if a signal came and nothing else was raised;
+                `alframe.signals.Left` where a cluster asked.
         """
-        mine: list[int] = []
         if threading.current_thread() is threading.main_thread():
-            mine = [
-                number
-                for number in sorted(signal.valid_signals())
-                if signal.getsignal(number) is signal.default_int_handler
-            ]
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if handler in (signal.default_int_handler, signals.leave):
+                    self._mine[number] = handler
         try:
-            for number in mine:
-                signal.signal(number, self._note)
+            self.take()
             yield
+        except KeyboardInterrupt as interrupt:
+            raise self._why() from interrupt
         finally:
-            for number in mine:  # Lightning, too, sets some when it is interrupted
-                signal.signal(number, signal.default_int_handler)
+            for number, handler in self._mine.items():  # Lightning, too, sets some
+                gone = self.asked and handler is signals.leave  # see there
+                signal.signal(number, signal.SIG_IGN if gone else handler)
         if self.asked:
-            raise KeyboardInterrupt
+            raise self._why()
+
+    def take(self) -> None:
+        """Takes the signals (again, where a library has set handlers of its own in between)."""
+        for number in self._mine:
+            signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and self._mine[number] is signal.default_int_handler:
             signal.default_int_handler(number, frame)
-        self.asked = True
+        if not self.asked:
+            self._number = number
+
+    def _why(self) -> KeyboardInterrupt:
+        if self._number is None or self._mine[self._number] is signal.default_int_handler:
+            return KeyboardInterrupt()
+        return signals.Left(self._number)

@@ -21,19 +21,24 @@ def train(
     """Trains a module to its end, from where the keeper's checkpoint has it.
 
     Raises:
-        KeyboardInterrupt: For Ctrl-C, once the step under way is done and a checkpoint saved.
+        KeyboardInterrupt: For Ctrl-C, or `alframe.signals.Left` for a cluster's signal, once the
+            step under way is done and a checkpoint saved.
     """
-    checkpoint = checkpoint_in(keeper.folder)
+    steps = (trainer.max_epochs or 0) * len(calls)
     try:
-        steps = (trainer.max_epochs or 0) * len(calls)
         with keeper.leaving.noting(), bar("training", steps) as keeper.advance:
-            trainer.fit(module, calls, ckpt_path=checkpoint, weights_only=True)
+            _fit(module, calls, keeper, trainer)
+    finally:
+        module.trainer = None  # which holds on to the loader
+
+
+def _fit(module: pl.LightningModule, calls: Calls, keeper: Keeper, trainer: pl.Trainer) -> None:
+    try:
+        trainer.fit(module, calls, ckpt_path=checkpoint_in(keeper.folder), weights_only=True)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
         raise
-    finally:
-        module.trainer = None  # which holds on to the loader
 
 
 def make_trainer(hardware: Hardware, epochs: int, keeper: Keeper) -> pl.Trainer:

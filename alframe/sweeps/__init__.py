@@ -1,0 +1,1 @@
+"""Many runs by one command: cells, what is known of them, and how they are started."""
