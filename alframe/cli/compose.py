@@ -102,7 +102,7 @@ def _join(config: DictConfig, sweep: Path | None) -> None:
     """Settles what a run has in common with the other cells of its sweep, if it is in one."""
     if config.share.dir == "auto":
         config.share.dir = None if sweep is None else str(sweep.absolute() / SHARED)
-    if sweep is not None and "wandb" in (config.logger or {}):
+    if sweep is not None and "wandb" in (config.get("logger") or {}):
         group = config.logger.wandb.get("group")
         config.logger.wandb.group = sweep.absolute().name if group is None else group
 

@@ -6,9 +6,10 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alframe.pipelines.stages import Outcome
+if TYPE_CHECKING:
+    from alframe.pipelines.stages import Outcome
 
 
 def set_up_logging() -> None:

@@ -34,11 +34,13 @@ def main() -> None:
     words = sys.argv[1:]
     try:
         with signals.owned():
-            sys.exit(_do(words))
+            code = _do(words)
     except signals.Left as left:
         sys.exit(left.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    if code:
+        sys.exit(code)
 
 
 def _do(words: list[str]) -> int:
@@ -91,24 +93,6 @@ def run(*overrides: str) -> Result:
         return start(config, settings, words)
     except OmegaConfBaseException as error:
         raise explain(error, words, [CONFIGS]) from error
-
-
-def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
-    """Settles where the run goes, and starts it."""
-    if config.resume is not None:
-        other = [word for word in overrides if not word.startswith("resume=")]
-        if other:
-            raise UserError(
-                f"resume={config.resume} goes on with the stored config: expected no other keys, "
-                f"got {' '.join(other)}; leave them out, or give the run's own command with "
-                f"run_dir={config.resume} to change paths or logger"
-            )
-        plain = read_config(Path(config.resume)) | {"run_dir": str(config.resume)}
-    else:
-        plain = settle(config, settings)
-    from alframe.cli.execute import execute  # imports torch, which --help must not wait for
-
-    return execute(plain, Path(plain["run_dir"]))
 
 
 def _config_dirs(words: list[str]) -> list[Path]:

@@ -38,10 +38,9 @@ class Leaving:
                 `alframe.signals.Left` where a cluster asked.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in signal.valid_signals():
-                handler = signal.getsignal(number)
-                if handler in (signal.default_int_handler, signals.leave):
-                    self._mine[number] = handler
+            handlers = {int(each): signal.getsignal(each) for each in signal.valid_signals()}
+            ours = (signal.default_int_handler, signals.leave)
+            self._mine = {number: each for number, each in handlers.items() if each in ours}
         try:
             self.take()
             yield

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alframe.sweeps.folder import RECORD, SweepFolder
+from alframe.sweeps.queue import look_at
 from alframe.sweeps.table import show
 
 
@@ -23,5 +24,5 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"alframe-sweep: expected the folder of a sweep, with a {RECORD}, got {path}\n"
             )
             return 2
-        show(folder, cells, {cell.name: folder.look(cell.name) for cell in cells})
+        show(folder, cells, look_at(folder, cells))
     return 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -17,19 +17,22 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from alframe.cli.console import set_up_logging
 from alframe.errors import UserError
 from alframe.sweeps.cell import run_cell
 from alframe.sweeps.cells import Cell, cells_of, quoted
 from alframe.sweeps.check import check, histories
 from alframe.sweeps.folder import Look, SweepFolder
+from alframe.sweeps.queue import look_at
 from alframe.sweeps.table import show
 
 log = logging.getLogger(__name__)
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 ELSEWHERE = ("running", "queued")
 POLL = 1.0  # seconds between two looks at cells that other processes work on
-ATTEMPTS = 3
-"""How often one command starts a cell that is killed: workers of a pool die with their neighbor."""
+TO_DO = ("new", "killed", "interrupted", "waiting")
+MOST_BREAKS = 3
+"""How often a pool of processes is started again where one was killed, by want of memory, say."""
 
 
 def sweep(overrides: Sequence[str], folders: Sequence[Path], configs: Path) -> int | None:
@@ -53,14 +56,15 @@ def sweep(overrides: Sequence[str], folders: Sequence[Path], configs: Path) -> i
         hydra: Any = GlobalHydra.instance().hydra
         config = hydra.compose_config(
             config_name="run",
-            overrides=[*overrides, *more],
+            overrides=[*overrides, "hydra.mode=MULTIRUN", *more],
             run_mode=RunMode.MULTIRUN,
             with_log_configuration=False,
         )
         if config.hydra.sweeper._target_ != BASIC:
             return None
+        set_up_logging()
         folder = _settle_folder(config)
-        driver = Driver(config, HydraContext(hydra.config_loader, None), folder)  # type: ignore[arg-type]
+        driver = Driver(config, HydraContext(hydra.config_loader, Callbacks(config)), folder)
         return driver.run(list(config.hydra.overrides.task))
 
 
@@ -76,7 +80,8 @@ class Driver:
     def __init__(self, config: DictConfig, context: HydraContext, folder: SweepFolder) -> None:
         self._config, self._context, self._folder = config, context, folder
         self._again = config.sweep.failed == "again"
-        self._tried: Counter[str] = Counter()
+        self._tried: set[str] = set()  # cells that a launcher was given
+        self._breaks = 0
         if config.sweep.failed not in ("skip", "again"):
             raise UserError(f"sweep.failed={config.sweep.failed}: expected skip or again")
         if config.run_dir is not None:
@@ -88,7 +93,7 @@ class Driver:
     def run(self, overrides: Sequence[str]) -> int:
         """Makes the cells of these overrides; see `sweep`."""
         cells = cells_of(overrides)
-        looks = self._look(cells)
+        looks = look_at(self._folder, cells)
         todo = [cell for cell in cells if self._is_to_do(cell, looks)]
         if todo:  # composing takes longer than all the rest where everything is done
             check(self._context, self._config, todo)
@@ -99,7 +104,7 @@ class Driver:
                 show(self._folder, cells, looks)
             self._make(cells, more)
         finally:
-            looks = self._look(cells)
+            looks = look_at(self._folder, cells)
             show(self._folder, cells, looks)
         return self._code(looks)
 
@@ -108,7 +113,7 @@ class Driver:
         launcher = make_launcher(self._config, self._context)
         launched = 0
         while True:
-            looks = self._look(cells)
+            looks = look_at(self._folder, cells)
             ready = [cell for cell in cells if self._is_to_do(cell, looks)]
             if ready:
                 self._tried.update(cell.name for cell in ready)
@@ -125,28 +130,23 @@ class Driver:
     def _launch(self, launcher: Any, words: list[list[str]], first: int) -> None:
         try:
             launcher.launch(words, initial_job_idx=first)
-        except Exception as error:  # a pool of processes breaks when one of them is killed
-            if "Worker" not in type(error).__name__:
+        except Exception as error:
+            if "Worker" not in type(error).__name__ or self._breaks == MOST_BREAKS:
                 raise
-            log.warning("a process was killed, its neighbors end with it: %s", error)
+            log.warning("a process was killed, and its neighbors with it: %s", error)
+            self._breaks += 1
+            self._tried.clear()
 
     def _is_to_do(self, cell: Cell, looks: Mapping[str, Look]) -> bool:
         state = looks[cell.name].state
-        tried = self._tried[cell.name]
-        if state == "failed":
-            return self._again and not tried
-        if state in ("new", "interrupted", "waiting"):
-            return not tried
-        return state == "killed" and tried < ATTEMPTS
-
-    def _look(self, cells: Sequence[Cell]) -> dict[str, Look]:
-        return {cell.name: self._folder.look(cell.name) for cell in cells}
+        todo = state in TO_DO or (state == "failed" and self._again)
+        return todo and cell.name not in self._tried
 
     def _identity(self, overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """Returns the plain config that all cells have in common, and what is swept."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         keys = [str(one.get_key_element()) for one in parsed if one.is_sweep_override()]
-        config = OmegaConf.masked_copy(self._config, [k for k in self._config if k != "hydra"])
+        config = OmegaConf.masked_copy(self._config, [str(k) for k in self._config if k != "hydra"])
         plain = OmegaConf.to_container(config, resolve=False)
         assert isinstance(plain, dict)
         return {str(k): v for k, v in plain.items()}, [k.rpartition("@")[2] for k in keys]
@@ -170,7 +170,7 @@ class Driver:
 
 def make_launcher(config: DictConfig, context: HydraContext) -> Any:
     """Returns the chosen launcher, ready to start cells."""
-    parts = {"hydra_context": context, "task_function": run_cell, "config": config}
+    parts: dict[str, Any] = {"hydra_context": context, "task_function": run_cell, "config": config}
     if not config.hydra.launcher._target_.startswith("alframe."):
         return Plugins.instance().instantiate_launcher(**parts)
     launcher = instantiate(config.hydra.launcher)  # Hydra's registry takes no plug-ins of others
