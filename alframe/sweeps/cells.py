@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,8 @@ def cell_name(overrides: Sequence[str], swept: Container[str] = ()) -> str:
 
 def quoted(value: str) -> str:
     """Returns a value as Hydra reads it from an override, whatever is in it."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # a backslash counts as one, but before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"
 
 

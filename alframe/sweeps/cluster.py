@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.singleton import Singleton
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -135,8 +136,7 @@ def _asking() -> int:
 
 def _name(words: Sequence[str]) -> str:
     (word,) = [word for word in words if word.startswith("sweep.cell=")]
-    quoted = word.partition("=")[2][1:-1]
-    return quoted.replace("\\'", "'").replace("\\\\", "\\")
+    return str(OverridesParser.create().parse_overrides([word])[0].value())
 
 
 def _ids(jobs: Sequence[Any]) -> str:
