@@ -15,13 +15,17 @@ from alframe.learners.leaving import Leaving
 
 
 def test_a_signal_ends_the_run_once():
+    def asked_again_and_again():
+        with signals.owned():
+            try:
+                signal.raise_signal(signal.SIGUSR2)
+            finally:
+                signal.raise_signal(signal.SIGTERM)  # while what is open is closed
+                signal.raise_signal(signal.SIGUSR2)
+
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(signals.Left) as left, signals.owned():
-        try:
-            signal.raise_signal(signal.SIGUSR2)
-        finally:
-            signal.raise_signal(signal.SIGTERM)  # while what is open is closed
-            signal.raise_signal(signal.SIGUSR2)
+    with pytest.raises(signals.Left) as left:
+        asked_again_and_again()
     assert (left.value.number, left.value.exit_code) == (signal.SIGUSR2, 128 + signal.SIGUSR2)
     assert str(left.value) == "SIGUSR2"
     assert signal.getsignal(signal.SIGTERM) is before
@@ -30,14 +34,19 @@ def test_a_signal_ends_the_run_once():
 @pytest.mark.parametrize("number", signals.ASKING)
 def test_within_a_fit_it_is_noted_however_often_it_comes(number):
     leaving, steps = Leaving(), []
-    with pytest.raises(signals.Left) as left, signals.owned(), leaving.noting():
-        signal.signal(signal.SIGTERM, lambda *_: None)  # as Lightning does
-        leaving.take()
-        for _ in range(3):
-            signal.raise_signal(number)
-            signal.raise_signal(signal.SIGTERM)
-            steps.append(leaving.asked)
-        raise KeyboardInterrupt
+
+    def fit():
+        with signals.owned(), leaving.noting():
+            signal.signal(signal.SIGTERM, lambda *_: None)  # as Lightning does
+            leaving.take()
+            for _ in range(3):
+                signal.raise_signal(number)
+                signal.raise_signal(signal.SIGTERM)
+                steps.append(leaving.asked)
+            raise KeyboardInterrupt
+
+    with pytest.raises(signals.Left) as left:
+        fit()
     assert steps == [True] * 3
     assert left.value.number == number
 

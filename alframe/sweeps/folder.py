@@ -24,6 +24,7 @@ from alframe.sweeps.cells import Cell
 RECORD = "sweep.json"
 NOTES = "cells"
 SHARED = "shared"
+STATES = ("done", "running", "queued", "waiting", "interrupted", "killed", "failed", "new")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from alframe.sweeps.cells import Cell, varied
-from alframe.sweeps.folder import Look, SweepFolder
+from alframe.sweeps.folder import STATES, Look, SweepFolder
 
 MOST_ROWS = 40
 """Of a sweep with more cells only those are listed that are not done."""
@@ -36,7 +36,7 @@ def show(folder: SweepFolder, cells: Sequence[Cell], looks: Mapping[str, Look]) 
     if listed:
         console.print(table)
     counts = Counter(look.state for look in looks.values())
-    told = ", ".join(f"{number} {state}" for state, number in counts.most_common())
+    told = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     console.print(f"{len(cells)} cells: {told}", highlight=False)
     console.print(f"sweep: {folder.path}", soft_wrap=True, highlight=False)
 

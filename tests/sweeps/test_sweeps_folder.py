@@ -92,7 +92,7 @@ def test_another_sweep_is_not_mixed_in(folder):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="holds no sweep.*hydra.sweep.dir"):
+    with pytest.raises(UserError, match=r"holds no sweep.*hydra\.sweep\.dir"):
         SweepFolder(tmp_path).open(BASE, ["seed"], CELLS)
 
 

@@ -1,0 +1,138 @@
+"""Sweeps on a real Slurm, with the partitions of ../shared/slurm: main, low and high.
+
+    pytest -m slurm
+
+They need Slurm and its running controller.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from sweep_parts import SLOW_FITS, Sweep, assert_same_sweep, starts
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+JOBS = (
+    "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
+    "hydra.launcher.timeout_min=20", "hydra.launcher.partition=main",
+)  # fmt: skip
+LOW = (*JOBS[:-1], "hydra.launcher.partition=low")
+SIX = ("strategy=random,margin", "seed=0,1,2")
+ONE = ("strategy=margin", "seed=0")
+
+
+def told(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture(autouse=True)
+def slurm():
+    """Skips where Slurm is not there, and leaves its queue empty."""
+    if shutil.which("sbatch") is None:
+        pytest.skip("Slurm is not installed: no sbatch on PATH")
+    try:
+        partitions = told("sinfo", "--noheader", "--format=%R").split()
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"Slurm does not answer: {error}")
+    if not {"main", "low", "high"} <= set(partitions):
+        pytest.skip(f"expected Slurm's partitions main, low and high, got {partitions}")
+    yield
+    told("scancel", "--me", "--signal=KILL", "--full")
+    told("scancel", "--me")
+
+
+@pytest.fixture
+def undisturbed(tmp_path):
+    def make(*words):
+        Sweep(tmp_path / "undisturbed", *words, *SLOW_FITS, cwd=tmp_path).ended()
+        return tmp_path / "undisturbed"
+
+    return make
+
+
+def wait_for(done, seconds=180):
+    """Waits until there is something, and returns it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := done():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s: {told('squeue')}")
+
+
+def jobs(sweep):
+    notes = sweep.folder.glob("cells/*.job.json")
+    return sorted(json.loads(path.read_text())["id"] for path in notes)
+
+
+def training(sweep):
+    """Whether a fit of a second round is under way."""
+    return list(sweep.folder.glob("*/fits/round_001_target/scratch")) or list(
+        sweep.folder.glob("shared/*/scratch")
+    )
+
+
+def field(job, name):
+    fields = dict(pair.split("=", 1) for pair in told("scontrol", "-o", "show", "job", job).split()
+                  if "=" in pair)  # fmt: skip
+    return fields[name]
+
+
+def test_a_sweep_as_an_array(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path / "sweep", *SIX, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    assert "6 cells: 6 done" in sweep.ended()
+    assert len({job.partition("_")[0] for job in jobs(sweep)}) == 1
+    assert len(set(jobs(sweep))) == 6
+    assert_same_sweep(tmp_path / "sweep", undisturbed(*SIX), sweep.cells())
+
+
+def test_a_preempted_cell_is_requeued_and_goes_on(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *LOW, cwd=tmp_path)
+    wait_for(lambda: training(sweep))
+    (job,) = jobs(sweep)
+    told("sbatch", "--partition=high", "--ntasks=1", "--mem=100", "--output=/dev/null",
+         "--wrap=sleep 3")  # fmt: skip
+    wait_for(lambda: field(job, "JobState") == "PENDING")
+    (status,) = sweep.folder.glob("*/status.json")
+    assert json.loads(status.read_text())["reason"] in ("Left: SIGUSR2", "Left: SIGTERM")
+    before = json.loads(status.read_text())["run_id"]
+    assert len(list(sweep.folder.rglob("last.ckpt"))) == 1
+    wait_for(lambda: not told("squeue", "--noheader", "--partition=high"))
+    told("scontrol", "update", f"JobId={job}", "StartTime=now")
+    assert "1 cells: 1 done" in sweep.ended()
+    assert int(field(job, "Restarts")) == 1
+    assert list(starts(sweep.folder).values()) == [1]
+    assert json.loads(status.read_text())["run_id"] == before, "one run of W&B"
+    assert_same_sweep(sweep.folder, undisturbed(*ONE), sweep.cells())
+
+
+def test_a_cell_that_is_killed_hard_is_told_soon_and_gone_on_with(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    wait_for(lambda: training(sweep))
+    (cell,) = sweep.folder.glob("cells/*.lock")
+    os.kill(int(cell.read_text().split()[1]), signal.SIGKILL)
+    start = time.monotonic()
+    said = sweep.ended(code=1)
+    assert time.monotonic() - start < 60
+    assert "1 cells: 1 killed" in said
+    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    assert "1 cells: 1 done" in sweep.ended()
+    assert_same_sweep(sweep.folder, undisturbed(*ONE), sweep.cells())
+
+
+def test_killing_the_launcher_loses_nothing(tmp_path, undisturbed):
+    words = ("strategy=margin", "seed=0,1")
+    sweep = Sweep(tmp_path / "sweep", *words, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    wait_for(lambda: training(sweep))
+    before = jobs(sweep)
+    sweep.kill()
+    again = Sweep(tmp_path / "sweep", *words, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    said = again.ended()
+    assert "queued" in said or "running" in said
+    assert "2 cells: 2 done" in said
+    assert jobs(sweep) == before, "none was submitted again"
+    assert_same_sweep(sweep.folder, undisturbed(*words), sweep.cells())
