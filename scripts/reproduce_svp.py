@@ -25,6 +25,7 @@ import torch
 from svp_cells import Cell, active, compared, core_set
 from svp_table import reproduction, table
 
+from alframe import signals
 from alframe.cli import run
 from alframe.report.cli import main as report
 
@@ -46,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells += active(seeds) if arguments.active else []
     # with the runs, what was compiled for a GPU is carried to the next machine of its kind
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.folder / "compiled"))
+    if arguments.count:
+        print(len(cells))
+        return 0
+    if arguments.only is not None:
+        return make_only(cells[arguments.only], arguments)
     failed = [] if arguments.list else make(cells, arguments)
     kept = reproduction(arguments.folder, cells, arguments.small)
     if kept["table"]:
@@ -70,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--active", action="store_true", help="also the active-learning form")
     made.add_argument("--fidelity", action="store_true", help="compare proxy and target for all")
     made.add_argument("--list", action="store_true", help="only tell what there is")
+    made.add_argument("--only", type=int, metavar="N", help="make run N of the list, as a job")
+    made.add_argument("--count", action="store_true", help="only print how many runs there are")
     made.add_argument("--keep", action="store_true", help="keep what there is in results/")
     made.add_argument("--results", type=Path, default=None, help="a folder in place of results/")
     return made
@@ -95,6 +103,16 @@ def make(cells: list[Cell], arguments: argparse.Namespace) -> list[str]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return failed
+
+
+def make_only(cell: Cell, arguments: argparse.Namespace) -> int:
+    """Makes one run as a job of a cluster; returns 128 + a signal's number if that ended it."""
+    try:
+        with signals.owned():
+            return 0 if make_one(cell, arguments) else 1
+    except signals.Left as left:
+        print(f"left: {left}")
+        return left.exit_code
 
 
 def make_one(cell: Cell, arguments: argparse.Namespace) -> bool:
