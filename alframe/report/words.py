@@ -191,13 +191,14 @@ def reached_text(table: pd.DataFrame) -> TextTable:
         "Counted in": ["labels" if v == "labeled" else "training rows" for v in table["budget"]],
         "Needed": [count(v) for v in table["needed"]],
         "95 % interval": _intervals(table, count),
-        "Seconds": [seconds(v) for v in table["seconds"]],
+        "Device-seconds": [seconds(v) for v in table["seconds"]],
+        "Device": [device or DASH for device in table["device"]],
         "Reached by": [
             f"{done} of {seeds} seeds"
             for done, seeds in zip(table["reached"], table["seeds"], strict=True)
         ],
     }
-    return _text(cells, words=("Group", "Counted in", "Reached by"))
+    return _text(cells, words=("Group", "Counted in", "Device", "Reached by"))
 
 
 def ranking_text(table: pd.DataFrame) -> TextTable:
