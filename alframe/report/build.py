@@ -11,6 +11,7 @@ import pandas as pd
 
 from alframe import __version__
 from alframe.report import concepts, curves, proxy_figures, tables, texts, words, work
+from alframe.report.compare import compare
 from alframe.report.groups import Group, by_device, make_groups
 from alframe.report.html import Section, page
 from alframe.report.options import Options
@@ -39,25 +40,42 @@ def build(runs: Sequence[Run], options: Options | None = None) -> Report:
         UserError: If a training curve cannot be read.
     """
     options = options or Options()
-    kind, log, target = options.interval, options.log_budget, options.target
     groups = make_groups(runs)
     measured = [group for group in groups if len(group.points)]
-    ranks = ranking(measured, kind, log=log)
-    with look():
-        ranked = [
-            ranking_picture(ranks, pipeline, kind, log=log)
-            for pipeline in ranks["pipeline"].unique()
-        ]
-        pictures = [
-            *_pictures(measured, options),
-            *(picture for picture in ranked if picture is not None),
-        ]
     found = concepts.searches(runs)
+    frames = _frames(groups, found, options)
     with look():
-        pictures = [*concepts.pictures(found, kind), *pictures]
+        comparison = compare(measured, options)
+        pictures = [
+            *concepts.pictures(found, options.interval),
+            *_pictures(measured, options),
+            *_ranked(frames["ranking"], options),
+            *comparison.pictures,
+        ]
+    frames |= comparison.frames
+    headline = tables.headline(measured, options.interval, log=options.log_budget)
+    notes = [*_notes(groups), *comparison.notes]
+    sections = _sections(words.results_text(headline), frames, pictures, options)
+    at = [section.title for section in sections].index("Costs")
+    sections[at:at] = comparison.sections
+    html = page("alframe report", _summary(runs, measured), notes, sections)
+    files = {f"{name}.csv": frame.to_csv(index=False).encode() for name, frame in frames.items()}
+    files["results.md"] = _markdown(frames, options, comparison.sections).encode()
+    for picture in pictures:
+        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg.encode()}
+    # last, so that the page is new only where all the rest is
+    return Report({**files, "index.html": html.encode()}, words.brief_text(headline), notes)
+
+
+def _frames(
+    groups: Sequence[Group], found: Sequence[concepts.Search], options: Options
+) -> dict[str, pd.DataFrame]:
+    """Returns the tables of the groups by the names of their files."""
+    kind, log = options.interval, options.log_budget
+    measured = [group for group in groups if len(group.points)]
     frames = {
         "results": tables.results(measured, kind),
-        "ranking": ranks,
+        "ranking": ranking(measured, kind, log=log),
         "costs": tables.costs(measured, kind),
         "work": work.work(measured),
         "fidelity": work.fidelity(measured, kind),
@@ -65,18 +83,17 @@ def build(runs: Sequence[Run], options: Options | None = None) -> Report:
     }
     if found:
         frames["concepts"] = concepts.concepts(found, kind)
-    if target is not None:
-        frames["target_accuracy"] = tables.reached(measured, target, kind)
-    headline = tables.headline(measured, kind, log=log)
-    notes = _notes(groups)
-    sections = _sections(words.results_text(headline), frames, pictures, options)
-    html = page("alframe report", _summary(runs, measured), notes, sections)
-    files = {f"{name}.csv": frame.to_csv(index=False).encode() for name, frame in frames.items()}
-    files["results.md"] = _markdown(frames, options).encode()
-    for picture in pictures:
-        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg.encode()}
-    # last, so that the page is new only where all the rest is
-    return Report({**files, "index.html": html.encode()}, words.brief_text(headline), notes)
+    if options.target is not None:
+        frames["target_accuracy"] = tables.reached(measured, options.target, kind)
+    return frames
+
+
+def _ranked(ranks: pd.DataFrame, options: Options) -> list[Picture]:
+    pictures = [
+        ranking_picture(ranks, pipeline, options.interval, log=options.log_budget)
+        for pipeline in ranks["pipeline"].unique()
+    ]
+    return [picture for picture in pictures if picture is not None]
 
 
 def _pictures(groups: Sequence[Group], options: Options) -> list[Picture]:
@@ -184,7 +201,9 @@ def _notes(groups: Sequence[Group]) -> list[str]:
     return notes
 
 
-def _markdown(frames: dict[str, pd.DataFrame], options: Options) -> str:
+def _markdown(
+    frames: dict[str, pd.DataFrame], options: Options, comparison: Sequence[Section]
+) -> str:
     target = options.target
     parts = []
     if "concepts" in frames:
@@ -203,6 +222,9 @@ def _markdown(frames: dict[str, pd.DataFrame], options: Options) -> str:
             texts.ranking(options),
             words.ranking_text(frames["ranking"]).markdown(),
         ]
+    for section in comparison:
+        parts += [f"# {section.title}", section.text]
+        parts += [section.table.markdown()] if section.table is not None else []
     if len(frames["fidelity"]):
         table = words.fidelity_text(frames["fidelity"])
         parts += ["# Proxy fidelity", texts.FIDELITY, table.markdown()]

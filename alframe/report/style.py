@@ -103,11 +103,11 @@ def new_axes(title: str, subtitle: str, height: float = 3.7, warning: str = "") 
     return axes
 
 
-def add_notes(axes: Axes, notes: Sequence[str]) -> None:
-    """Writes what the reader must know below the axes, one line each."""
+def add_notes(axes: Axes, notes: Sequence[str], below: float = 42) -> None:
+    """Writes what the reader must know, one line each, ``below`` points under the axes."""
     text = "\n".join(textwrap.fill(note, 76) for note in notes)
     axes.annotate(
-        text, (0, 0), (0, -42), xycoords="axes fraction", textcoords="offset points",
+        text, (0, 0), (0, -below), xycoords="axes fraction", textcoords="offset points",
         color=MUTED, fontsize=8.5, va="top", linespacing=1.4,
     )  # fmt: skip
 

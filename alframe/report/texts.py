@@ -25,6 +25,20 @@ REACHED = (
     "What it takes to first reach this test accuracy; means over the seeds that reached it. "
     "Device-seconds are wall-clock on the device named: training, observing and selecting so far."
 )
+PENALTY = (
+    "In each setting (all but strategy and seed is the same), at budgets that double from the "
+    "first query on until random picks reach 99 % of their last accuracy (of core-sets: at every "
+    "size), two strategies are compared by a two-sided paired t test over the seeds that both "
+    "have. Where p < 0.05 the better one adds 1 / (number of these budgets) to its row, in the "
+    "column of the other. The average of a column tells how often a strategy is beaten: smaller "
+    "is better. As Ash et al. 2020 (arXiv:1906.03671); these p-values are not corrected for "
+    "being many."
+)
+PAIRS = (
+    "One paired t test for each pair: of the areas under the budget curves, averaged over the "
+    "settings that both have, seed by seed. p, Holm is corrected for all pairs (Holm 1979). No "
+    "p-value for fewer than 3 common seeds; with fewer than 5 only large differences are found."
+)
 COSTS = (
     "Wall-clock needed to get the model, mean over seeds of one device: the selector's training "
     "(the proxy, or the target itself), observing and selecting, and the target's own training. "
