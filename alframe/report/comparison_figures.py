@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from alframe.report.comparison import matrix
 from alframe.report.paired import FEW, LEAST
 from alframe.report.profiles import RATIO, Profile
 from alframe.report.style import (
-    PALETTE,
     Picture,
     add_legend,
     add_notes,
@@ -30,6 +30,10 @@ UNTESTED, ON_LIGHT, ON_DARK = "#D5D9DE", "#101418", "#FFFFFF"
 """Inks of their own: the cells keep their colours where the page is dark."""
 MOST_NUMBERS = 24
 """Beyond so many strategies the cells are too small for numbers."""
+MOST_BANDS = 7
+"""More of them hide each other."""
+MOST_LINES = 14
+"""More strategies have no stroke of their own without markers."""
 
 
 def penalty_picture(table: pd.DataFrame, pipeline: str) -> Picture:
@@ -41,18 +45,21 @@ def penalty_picture(table: pd.DataFrame, pipeline: str) -> Picture:
     """
     mine = table[table["pipeline"] == pipeline]
     square = matrix(table, pipeline)
-    names, most = list(square.columns), int(mine["settings"].max())
+    names, most = list(square.columns), max(int(mine["settings"].max()), 1)
     title = "Pairwise penalty matrix"
+    many = len(names) > MOST_NUMBERS
     cell = 0.42 if len(names) <= 12 else 0.3
     axes = new_axes(title, _what(most), 1.4 + cell * (len(names) + 2), _few(mine))
     averages = mine.drop_duplicates("loser").set_index("loser")["loser_average"].reindex(names)
-    top = max(float(np.nanmax(square.to_numpy(float), initial=0)), 1e-9)
-    _cells(axes, square.to_numpy(float), 0.0, top)
-    _cells(axes, averages.to_numpy(float)[None], len(names) + 0.35, top)
-    size = 9 if len(names) <= MOST_NUMBERS else 6.5
+    _cells(axes, square.to_numpy(float), 0.0, most)
+    _cells(axes, averages.to_numpy(float)[None], len(names) + 0.35, most)
+    size = 6.5 if many else 9
     wrapped = [textwrap.shorten(name, 40, placeholder="...") for name in names]
-    axes.set_xticks(np.arange(len(names)) + 0.5, wrapped, rotation=40, ha="right",
-                    rotation_mode="anchor", fontsize=size)  # fmt: skip
+    slanted: dict[str, Any] = {"rotation": 90, "va": "center"} if many else {"rotation": 40}
+    axes.set_xticks(
+        np.arange(len(names)) + 0.5, wrapped, ha="right", rotation_mode="anchor", fontsize=size,
+        **slanted,
+    )  # fmt: skip
     places = [*(np.arange(len(names)) + 0.5), len(names) + 0.85]
     axes.set_yticks(places, [*wrapped, "column average"], fontsize=size)
     axes.set_xlim(0, len(names))
@@ -60,22 +67,17 @@ def penalty_picture(table: pd.DataFrame, pipeline: str) -> Picture:
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_ylabel("beats")
-    slant = 0.65 * size * 0.58 * max(len(name) for name in wrapped)
-    notes = [
-        "Row beats column; the average tells how often a strategy is beaten: smaller is better."
-    ]
+    axes.set_ylabel("row beats column")
+    slant = (1 if many else 0.65) * size * 0.58 * max(len(name) for name in wrapped)
+    notes = ["Column average: how often a strategy is beaten; smaller is better."]
     add_notes(axes, notes, below=22 + slant)
     suffix = "" if pipeline == "active_learning" else f"_{pipeline}"
     return render(f"penalty{suffix}", f"{title}, {pipeline.replace('_', ' ')}", axes)
 
 
-def _what(most: int) -> str:
-    settings = "1 setting" if most == 1 else f"{most} settings"
-    return (
-        f"share of the budgets at which the row beats the column (paired t test over seeds, "
-        f"p < 0.05), summed over {settings}"
-    )
+def _what(settings: int) -> str:
+    what = "share of budgets where the row beats the column: paired t test over seeds, p < 0.05"
+    return what if settings <= 1 else f"{what}\nsummed over {settings} settings"
 
 
 def _few(mine: pd.DataFrame) -> str:
@@ -95,13 +97,13 @@ def _cells(axes: Axes, values: np.ndarray, top: float, largest: float) -> None:
     whole = rows > 1
     shown = np.where(np.eye(rows, columns, dtype=bool), np.nan, values) if whole else values
     axes.pcolormesh(
-        np.arange(columns + 1), top + np.arange(rows + 1), np.nan_to_num(shown), cmap=COLORS,
-        vmin=0, vmax=largest, edgecolors="#FFFFFF", linewidth=1, rasterized=False,
+        np.arange(columns + 1), top + np.arange(rows + 1), np.ma.masked_invalid(shown),
+        cmap=COLORS, vmin=0, vmax=largest, edgecolors="#FFFFFF", linewidth=1,
     )  # fmt: skip
     for i, j in np.argwhere(np.isnan(shown)):
-        color = "#FFFFFF00" if whole and i == j else UNTESTED
-        face = "#FFFFFF" if whole and i == j else UNTESTED
-        axes.fill_between([j, j + 1], top + i, top + i + 1, color=face, ec=color, zorder=2)
+        if not (whole and i == j):
+            low, high = top + i + 0.03, top + i + 0.97
+            axes.fill_between([j + 0.02, j + 0.98], low, high, color=UNTESTED, linewidth=0)
     if columns > MOST_NUMBERS:
         return
     for (i, j), value in np.ndenumerate(shown):
@@ -116,8 +118,8 @@ def profile_picture(profile: Profile) -> Picture:
     ratio = profile.kind == RATIO
     title = "Performance profiles" if ratio else "Score profiles"
     axes = new_axes(title, _profile_what(profile), warning=_profile_few(profile))
-    names = sorted(profile.table["strategy"].unique())
-    bands = len(names) <= len(PALETTE)  # more of them hide each other
+    names = sorted(_leading(profile.table))
+    bands = len(names) <= (MOST_BANDS if ratio else 3)  # bands of runs are wide
     for name, stroke in zip(names, strokes(len(names)), strict=True):
         line = profile.table[profile.table["strategy"] == name]
         axes.plot(line["at"], line["share"], drawstyle="steps-post" if ratio else "steps-pre",
@@ -142,13 +144,19 @@ def profile_picture(profile: Profile) -> Picture:
     return render(f"profile{suffix}", name, axes)
 
 
+def _leading(table: pd.DataFrame) -> list[str]:
+    """The strategies with the highest profiles, as many as can be told apart."""
+    means = table.groupby("strategy")["share"].mean().sort_values(ascending=False, kind="stable")
+    return [str(name) for name in means.index[:MOST_LINES]]
+
+
 def _profile_what(profile: Profile) -> str:
     if profile.kind == RATIO:
         return (
             f"in how many of {len(profile.settings)} settings a strategy is within a factor of the "
-            "best; bands: 95 % bootstrap over seeds"
+            "best"
         )
-    return f"{profile.settings[0]}: how the runs' scores scatter; bands: 95 % bootstrap over runs"
+    return f"{profile.settings[0]}: how the scores of the runs scatter"
 
 
 def _profile_few(profile: Profile) -> str:
@@ -159,8 +167,16 @@ def _profile_few(profile: Profile) -> str:
 
 def _profile_notes(profile: Profile, bands: bool) -> Sequence[str]:
     notes = [f"At least {profile.seeds} {'seed' if profile.seeds == 1 else 'seeds'} each."]
-    if not bands:
-        notes.append("Bands are in profile.csv: more than 7 would hide each other.")
+    over = "seeds" if profile.kind == RATIO else "runs"
+    if profile.seeds >= LEAST and bands:
+        notes.append(f"Bands: 95 % bootstrap intervals over {over}.")
+    elif profile.seeds >= LEAST:
+        notes.append(
+            f"The 95 % bootstrap bands over {over} would hide each other: profile.csv has them."
+        )
+    strategies = profile.table["strategy"].nunique()
+    if strategies > MOST_LINES:
+        notes.append(f"The {MOST_LINES} highest of {strategies}; profile.csv has all.")
     if profile.left_out:
         notes.append(f"Left out, since a setting lacks them: {'; '.join(profile.left_out)}.")
     return notes

@@ -41,6 +41,15 @@ class Setting:
 
         Strategies that cover another range of budgets than most have no column.
         """
+        if log not in self._areas:
+            self._areas[log] = self._measure(log)
+        return self._areas[log]
+
+    @cached_property
+    def _areas(self) -> dict[bool, pd.DataFrame]:
+        return {}
+
+    def _measure(self, log: bool) -> pd.DataFrame:
         kept = comparable(list(self.groups.values()), log=log)
         columns = {
             name: pd.Series(areas_of(group, log=log), dtype=float)

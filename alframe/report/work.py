@@ -106,10 +106,12 @@ def fidelity(groups: Sequence[Group], kind: Kind = "t") -> pd.DataFrame:
 def _compared(run: Run) -> pd.DataFrame:
     """Returns the run's fidelity with the seconds that both selections took."""
     table = run.fidelity()
+    if not len(table):
+        return table
     points = points_of(run)
     full = points[points["full"].astype(bool)]
     own = points[~points["full"].astype(bool)].set_index("train_rows")
-    if not len(table) or not len(full):
+    if not len(full):
         return table.iloc[:0]
     targets = full["target_seconds"].iloc[0] + table["seconds_observe"] + table["seconds_select"]
     proxys = own["selector_seconds"] + own["choose_seconds"]
