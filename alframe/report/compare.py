@@ -43,7 +43,7 @@ def compare(groups: Sequence[Group], options: Options) -> Comparison:
     if not settings:
         return Comparison({}, [], [], [])
     log = options.log_budget
-    beaten, tests = penalties(settings), pairs(settings, options.interval, log=log)
+    beaten, tests = penalties(settings), pairs(settings, log=log)
     found = profiles(settings, log=log)
     pictures = [penalty_picture(beaten, pipeline) for pipeline in beaten["pipeline"].unique()]
     pictures += [profile_picture(profile) for profile in found]
@@ -86,7 +86,7 @@ def pairs_text(table: pd.DataFrame) -> TextTable:
         "First": list(table["first"]),
         "Second": list(table["second"]),
         "First less second": [percent(v) for v in table["difference"]],
-        "95 % interval": [between(low, high, percent) for low, high in gaps],
+        "95 % interval (t)": [between(low, high, percent) for low, high in gaps],
         "p": [p_value(v) for v in table["p"]],
         "p, Holm": [p_value(v) for v in table["p_holm"]],
         "Settings": [str(v) for v in table["settings"]],

@@ -12,7 +12,7 @@ import pandas as pd
 from alframe.report.paired import holm, paired_t
 from alframe.report.ranking import BASELINE
 from alframe.report.settings import Setting
-from alframe.report.statistics import Kind, mean_interval
+from alframe.report.statistics import mean_interval
 
 LEVEL = 0.05
 """A strategy beats another one at a budget where the paired test has a smaller p-value."""
@@ -111,20 +111,21 @@ def _duel(
     ]
 
 
-def pairs(settings: Sequence[Setting], kind: Kind = "t", *, log: bool = False) -> pd.DataFrame:
+def pairs(settings: Sequence[Setting], *, log: bool = False) -> pd.DataFrame:
     """Returns one paired test for each pair of strategies: of their areas, seed by seed.
 
     The difference of the areas under the budget curves is averaged over the settings that both
     strategies have, for each seed that both have in all of these; a paired t test over the seeds
-    follows. It is about these settings, and about new seeds. ``low`` and ``high`` are the interval
-    of the ``difference`` (first less second); ``left_out`` counts the seeds without a partner;
-    ``p_holm`` is corrected for all pairs of the pipeline. No p-value for fewer than 3 seeds.
+    follows. It is about these settings, and about new seeds. ``low`` and ``high`` are Student's t
+    interval of the ``difference`` (first less second), which leaves out 0 just where p < 0.05;
+    ``left_out`` counts the seeds without a partner; ``p_holm`` is corrected for all pairs of the
+    pipeline. No p-value for fewer than 3 seeds.
     """
     parts = []
     for pipeline in sorted({setting.pipeline for setting in settings}):
         mine = [setting for setting in settings if setting.pipeline == pipeline]
         areas = [setting.areas(log=log) for setting in mine]
-        rows = [_test(areas, *pair, kind) for pair in combinations(strategies(mine), 2)]
+        rows = [_test(areas, *pair) for pair in combinations(strategies(mine), 2)]
         table = pd.DataFrame(rows).assign(pipeline=pipeline)
         parts.append(table.assign(p_holm=holm(table["p"])))
     if not parts:
@@ -132,13 +133,13 @@ def pairs(settings: Sequence[Setting], kind: Kind = "t", *, log: bool = False) -
     return pd.concat(parts, ignore_index=True)[list(PAIRS)]
 
 
-def _test(areas: Sequence[pd.DataFrame], first: str, second: str, kind: Kind) -> dict[str, object]:
+def _test(areas: Sequence[pd.DataFrame], first: str, second: str) -> dict[str, object]:
     both = [table[[first, second]] for table in areas if {first, second} <= set(table.columns)]
     seeds = {seed for table in both for seed in table.dropna(how="all").index}
     gaps = pd.DataFrame({i: table[first] - table[second] for i, table in enumerate(both)})
     gap = gaps.dropna().mean(axis=1).to_numpy(float)
     t, p, n = paired_t(gap[:, None])
-    found = mean_interval(gap, kind=kind)
+    found = mean_interval(gap)
     return {
         "first": first, "second": second, "difference": found.mean, "low": found.low,
         "high": found.high, "settings": len(both), "seeds": int(n[0]),

@@ -36,8 +36,9 @@ PENALTY = (
 )
 PAIRS = (
     "One paired t test for each pair: of the areas under the budget curves, averaged over the "
-    "settings that both have, seed by seed. p, Holm is corrected for all pairs (Holm 1979). No "
-    "p-value for fewer than 3 common seeds; with fewer than 5 only large differences are found."
+    "settings that both have, seed by seed; intervals are Student's, as the test. p, Holm is "
+    "corrected for all pairs (Holm 1979). No p-value for fewer than 3 common seeds; with fewer "
+    "than 5 only large differences are found."
 )
 COSTS = (
     "Wall-clock needed to get the model, mean over seeds of one device: the selector's training "
