@@ -127,7 +127,7 @@ def profile_picture(profile: Profile) -> Picture:
         if bands:
             axes.fill_between(line["at"], line["low"], line["high"], color=stroke.color,
                               alpha=0.1, linewidth=0, zorder=2)  # fmt: skip
-    axes.set_xlim(float(profile.table["at"].min()), float(profile.table["at"].max()))
+    axes.set_xlim(*_span(profile.table[profile.table["strategy"].isin(names)], ratio))
     axes.set_ylim(-0.02, 1.04)
     if ratio:
         axes.set_xlabel("mean error over the budget, as a multiple of the best strategy's")
@@ -142,6 +142,15 @@ def profile_picture(profile: Profile) -> Picture:
     suffix = "" if profile.pipeline == "active_learning" else f"_{profile.pipeline}"
     name = f"{title}, {profile.pipeline.replace('_', ' ')}"
     return render(f"profile{suffix}", name, axes)
+
+
+def _span(shown: pd.DataFrame, ratio: bool) -> tuple[float, float]:
+    """The range of the axis; ratios beyond which all strategies are at 100 % tell nothing."""
+    start, end = float(shown["at"].min()), float(shown["at"].max())
+    below = shown[shown["share"] < 1]["at"]
+    if ratio and len(below):
+        end = min(start + 1.05 * max(float(below.max()) - start, 0.01), end)
+    return start, end
 
 
 def _leading(table: pd.DataFrame) -> list[str]:
@@ -171,9 +180,7 @@ def _profile_notes(profile: Profile, bands: bool) -> Sequence[str]:
     if profile.seeds >= LEAST and bands:
         notes.append(f"Bands: 95 % bootstrap intervals over {over}.")
     elif profile.seeds >= LEAST:
-        notes.append(
-            f"The 95 % bootstrap bands over {over} would hide each other: profile.csv has them."
-        )
+        notes.append(f"The 95 % bootstrap bands over {over} would overlap: profile.csv has them.")
     strategies = profile.table["strategy"].nunique()
     if strategies > MOST_LINES:
         notes.append(f"The {MOST_LINES} highest of {strategies}; profile.csv has all.")
