@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from alframe.report.paired import holm, paired_t
+from alframe.report.paired import LEAST, holm, paired_t
 from alframe.report.ranking import BASELINE
 from alframe.report.settings import Setting
 from alframe.report.statistics import mean_interval
@@ -97,7 +97,7 @@ def _duel(
             continue
         gaps = setting.accuracies[first] - setting.accuracies[second]
         t, p, n = paired_t(gaps.reindex(columns=list(places)).to_numpy(float))
-        counts = ~np.isnan(p) | (n >= 3)  # equal in all seeds is tested, and beats nobody
+        counts = ~np.isnan(p) | (n >= LEAST)  # equal in all seeds is tested, and beats nobody
         fewest = min(fewest, float(n[counts].min() if counts.any() else n.max(initial=0)))
         if counts.any():
             met += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from alframe.report.curves import TOO_FEW, intervals
+from alframe.report.curves import FEW_SEEDS, TOO_FEW, intervals
 from alframe.report.groups import identity, make_labels, one_per_seed, settings_of
 from alframe.report.runs import Run
 from alframe.report.statistics import Kind, over_seeds
@@ -134,7 +134,7 @@ def pictures(found: Sequence[Search], kind: Kind = "t") -> list[Picture]:
 def _picture(table: pd.DataFrame, columns: tuple[str, str, str], title: str, kind: Kind) -> Picture:
     value, low, high = columns
     few = int(table["seeds"].min()) < TOO_FEW
-    warning = "Fewer than 3 seeds: too few for an interval that can be trusted." if few else ""
+    warning = f"Fewer than {TOO_FEW} seeds: {FEW_SEEDS}" if few else ""
     axes = new_axes(title, intervals(kind), warning=warning)
     labels = sorted(table["group"].unique())
     for label, stroke in zip(labels, strokes(len(labels)), strict=True):

@@ -24,6 +24,7 @@ from alframe.report.style import (
 
 TOO_FEW = 3
 """With fewer seeds no interval is to be trusted, however it is made."""
+FEW_SEEDS = "too few for an interval that can be trusted."
 
 
 def intervals(kind: Kind) -> str:
@@ -99,7 +100,7 @@ def few_seeds(groups: Sequence[Group]) -> str:
     if not few:
         return ""
     where = "" if few == len(groups) else f" behind points of {few} of {len(groups)} groups"
-    return f"Fewer than {TOO_FEW} seeds{where}: too few for an interval that can be trusted."
+    return f"Fewer than {TOO_FEW} seeds{where}: {FEW_SEEDS}"
 
 
 def seed_notes(groups: Sequence[Group], kind: Kind = "t") -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from alframe.report.curves import FEW_SEEDS, TOO_FEW
 from alframe.report.groups import Group
 from alframe.report.statistics import KINDS, Kind, mean_interval
 from alframe.report.style import MUTED, PALETTE, Picture, add_notes, new_axes, render
@@ -79,8 +80,8 @@ def ranking_picture(
     title = "Area under the budget curve"
     over = "the logarithm of the budget" if log else "the budget"
     what = f"mean test accuracy over {over}; mean over seeds with 95 % intervals ({KINDS[kind]})"
-    few = int(mine["seeds"].min()) < 3
-    warning = "Fewer than 3 seeds: too few for an interval that can be trusted." if few else ""
+    few = int(mine["seeds"].min()) < TOO_FEW
+    warning = f"Fewer than {TOO_FEW} seeds: {FEW_SEEDS}" if few else ""
     axes = new_axes(title, what, height=1.2 + 0.24 * len(mine), warning=warning)
     for place, label in enumerate(mine["group"]):
         color = MUTED if label.startswith(BASELINE) else PALETTE[0]
