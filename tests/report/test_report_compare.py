@@ -18,6 +18,7 @@ from alframe.report.build import Report, build
 from alframe.report.cli import main
 from alframe.report.options import Options
 from alframe.report.runs import find, load
+from alframe.report.words import DASH
 
 GAINS = {"badge": 0.06, "entropy": 0.03, "random": 0.0}
 
@@ -182,6 +183,8 @@ def test_intervals_are_bootstrap_or_t_everywhere(tmp_path: Path) -> None:
             assert low.isna().any() == (kind == "bootstrap"), (name, kind)
         speed = table(report, "costs", tmp_path).dropna(subset=["speed_up"])
         assert speed["low"].isna().any() == (kind == "bootstrap")
+        column = report.headline.columns.index("95 % interval")
+        assert (report.headline.rows[0][column] == DASH) == (kind == "bootstrap")
         said = "bootstrap intervals" if kind == "bootstrap" else "Student t intervals over"
         assert said in report.files["results.md"].decode()
 

@@ -228,6 +228,19 @@ def test_seeds_without_a_partner_are_left_out(tmp_path: Path) -> None:
     assert pair["p"] == pytest.approx(stats.ttest_rel(areas["a"][:4], areas["b"]).pvalue)
 
 
+def test_a_seed_counts_where_all_settings_have_it(tmp_path: Path) -> None:
+    both = [random_curves(8, ("a", "b")), random_curves(9, ("a", "b"), seeds=3)]
+    for curves, data in zip(both, ("digits", "cifar10"), strict=True):
+        write(tmp_path, curves, data)
+    (pair,) = pairs(settings_of(tmp_path)).to_dict("records")
+    assert (pair["settings"], pair["seeds"], pair["left_out"]) == (2, 3, 2)
+    a, b = (
+        [np.mean([np.trapezoid(list(c[n][s].values()), list(c[n][s])) for c in both])
+         for s in range(3)] for n in "ab"
+    )  # fmt: skip
+    assert pair["p"] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+
+
 def test_the_log_budget_changes_the_areas(tmp_path: Path) -> None:
     curves = {
         "early": {s: {10: 0.5, 20: 0.9 + s / 100, 80: 0.9} for s in range(3)},

@@ -45,6 +45,10 @@ def test_the_score_profile_is_rliables() -> None:
         assert np.mean(np.abs(ours - theirs) < 1e-9) > 0.8
 
 
+def test_a_run_is_not_above_its_own_score() -> None:
+    assert score_shares([0.5, 0.7, 0.9], [0.5, 0.9])[0].tolist() == pytest.approx([2 / 3, 0])
+
+
 def test_fewer_than_three_runs_have_no_band() -> None:
     share, low, high = score_shares([0.5, 0.7], [0.4, 0.6, 0.8])
     assert list(share) == [1.0, 0.5, 0.0]
