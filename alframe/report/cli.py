@@ -1,4 +1,4 @@
-"""``alframe-report RUNS... [--out DIR] [--target-accuracy A]``."""
+"""``alframe-report RUNS... [--out DIR] [--target-accuracy A] [--interval t] [--log-budget]``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        report = _make(arguments.runs, arguments.target_accuracy)
+        report = _make(arguments)
         _write(report, arguments.out)
     except UserError as error:
         sys.stderr.write(f"alframe-report: {error}\n")
@@ -52,20 +52,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A",
         help="also tabulate labels and seconds to first reach this test accuracy, such as 0.9",
     )
+    parser.add_argument(
+        "--interval",
+        choices=["bootstrap", "t"],
+        default="bootstrap",
+        help="95 %% intervals over seeds: bootstrap percentiles, too narrow with few seeds, or "
+        "Student t (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-budget",
+        action="store_true",
+        help="count the budget by its logarithm: in the area under the curve, and in figures",
+    )
     return parser
 
 
-def _make(paths: Sequence[Path], target: float | None) -> Report:
+def _make(arguments: argparse.Namespace) -> Report:
     # imported late, so that --help is quick and a mistaken path is told at once
     from alframe.report.runs import find, load
     from alframe.report.statistics import check_target
 
-    if target is not None:
-        check_target(target)
-    runs = [load(path) for path in find(paths)]
+    if arguments.target_accuracy is not None:
+        check_target(arguments.target_accuracy)
+    runs = [load(path) for path in find(arguments.runs)]
     from alframe.report.build import build
+    from alframe.report.options import Options
 
-    return build(runs, target)
+    return build(runs, Options(arguments.target_accuracy, arguments.interval, arguments.log_budget))
 
 
 def _write(report: Report, out: Path) -> None:

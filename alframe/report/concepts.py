@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from alframe.report.curves import FEW_SEEDS, TOO_FEW, intervals
 from alframe.report.groups import identity, make_labels, one_per_seed, settings_of
 from alframe.report.runs import Run
-from alframe.report.statistics import over_seeds
+from alframe.report.statistics import Kind, over_seeds
 from alframe.report.style import (
     Picture,
     add_legend,
@@ -81,7 +82,7 @@ def _points(run: Run) -> pd.DataFrame:
     return last[["labeled", *MEASURED]].astype(float)
 
 
-def concepts(found: Sequence[Search]) -> pd.DataFrame:
+def concepts(found: Sequence[Search], kind: Kind = "t") -> pd.DataFrame:
     """Returns a row for each search and number of labels.
 
     ``average_precision`` is the mean over concepts (mAP), then over seeds; ``low`` and ``high``
@@ -91,7 +92,7 @@ def concepts(found: Sequence[Search]) -> pd.DataFrame:
     """
     rows = []
     for search in found:
-        lines = {name: over_seeds(search.points, "labeled", name) for name in MEASURED}
+        lines = {name: over_seeds(search.points, "labeled", name, kind) for name in MEASURED}
         precision, positives = lines["average_precision"], lines["positives_found"]
         rows.append(
             pd.DataFrame(
@@ -113,27 +114,28 @@ def concepts(found: Sequence[Search]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=list(COLUMNS))
 
 
-def pictures(found: Sequence[Search]) -> list[Picture]:
+def pictures(found: Sequence[Search], kind: Kind = "t") -> list[Picture]:
     """Draws average precision, and positives found, against labels; one line per search."""
-    table = concepts(found)
+    table = concepts(found, kind)
     if not len(table):
         return []
     names = sorted({name for search in found for name in search.concepts})
     of = names[0] if len(names) == 1 else f"{len(names)} concepts"
-    precision = _picture(
-        table, ("average_precision", "low", "high"), f"Average precision against labels: {of}"
+    shown = (
+        (("average_precision", "low", "high"), f"Average precision against labels: {of}"),
+        (
+            ("positives_found", "positives_low", "positives_high"),
+            f"Positives found against labels: {of}",
+        ),
     )
-    positives = _picture(
-        table,
-        ("positives_found", "positives_low", "positives_high"),
-        f"Positives found against labels: {of}",
-    )
-    return [precision, positives]
+    return [_picture(table, columns, title, kind) for columns, title in shown]
 
 
-def _picture(table: pd.DataFrame, columns: tuple[str, str, str], title: str) -> Picture:
+def _picture(table: pd.DataFrame, columns: tuple[str, str, str], title: str, kind: Kind) -> Picture:
     value, low, high = columns
-    axes = new_axes(title, "mean over seeds with 95 % intervals (Student t)")
+    few = int(table["seeds"].min()) < TOO_FEW
+    warning = f"Fewer than {TOO_FEW} seeds: {FEW_SEEDS}" if few else ""
+    axes = new_axes(title, intervals(kind), warning=warning)
     labels = sorted(table["group"].unique())
     for label, stroke in zip(labels, strokes(len(labels)), strict=True):
         line = table[table["group"] == label]
@@ -155,6 +157,6 @@ def _picture(table: pd.DataFrame, columns: tuple[str, str, str], title: str) -> 
     add_legend(axes)
     fewest, most = int(table["seeds"].min()), int(table["seeds"].max())
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
-    few = "; fewer than 3: the intervals are wide, or there are none" if fewest < 3 else ""
-    add_notes(axes, [f"{seeds} {'seed' if seeds == '1' else 'seeds'}{few}."])
+    said = "; fewer than 3: the intervals are wide, or there are none" if few else ""
+    add_notes(axes, [f"{seeds} {'seed' if seeds == '1' else 'seeds'}{said}."])
     return render(f"concepts_{value}", title, axes)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from alframe.report.groups import Group, by_device
-from alframe.report.statistics import mean_interval, over_seeds
+from alframe.report.statistics import KINDS, LEAST, Kind, mean_interval, over_seeds
 from alframe.report.style import (
     Picture,
     Stroke,
@@ -22,44 +22,56 @@ from alframe.report.style import (
     strokes,
 )
 
-INTERVAL = "mean over seeds with 95 % intervals (Student t)"
+TOO_FEW = 3
+"""With fewer seeds no interval is to be trusted, however it is made."""
+FEW_SEEDS = "too few for an interval that can be trusted."
 
 
-def accuracy_against_labels(groups: Sequence[Group]) -> Picture:
+def intervals(kind: Kind) -> str:
+    """Returns what the lines and bands of a figure are."""
+    return f"mean over seeds with 95 % intervals ({KINDS[kind]})"
+
+
+def accuracy_against_labels(
+    groups: Sequence[Group], kind: Kind = "t", *, log: bool = False
+) -> Picture:
     """Draws the test accuracy of active-learning groups against the labels acquired."""
     title = "Test accuracy against labels"
-    axes = new_axes(title, f"test split, {INTERVAL}")
-    _lines(axes, groups, "labeled")
-    count_axis(axes, "labels")
+    axes = new_axes(title, f"test split, {intervals(kind)}", warning=few_seeds(groups))
+    _lines(axes, groups, "labeled", kind)
+    count_axis(axes, "labels", log=log)
     _only_budgets(axes, groups, "labeled")
-    return _finish("accuracy_labels", title, axes, seed_notes(groups))
+    return _finish("accuracy_labels", title, axes, seed_notes(groups, kind))
 
 
-def accuracy_against_rows(groups: Sequence[Group]) -> Picture:
+def accuracy_against_rows(
+    groups: Sequence[Group], kind: Kind = "t", *, log: bool = False
+) -> Picture:
     """Draws the test accuracy of core-set groups against training rows, with their ceilings."""
     title = "Test accuracy against training rows"
-    axes = new_axes(title, f"test split, {INTERVAL}; dashed: trained on all rows")
-    _lines(axes, groups, "train_rows")
+    what = f"test split, {intervals(kind)}; dashed: trained on all rows"
+    axes = new_axes(title, what, warning=few_seeds(groups))
+    _lines(axes, groups, "train_rows", kind)
     for group, stroke in zip(groups, strokes(len(groups)), strict=True):
         full = group.points[group.points["full"].astype(bool)]
         if len(full):
             height = mean_interval(full["accuracy"]).mean
             axes.axhline(height, color=stroke.color, linewidth=1, linestyle=(0, (6, 3)), zorder=1)
-    count_axis(axes, "training rows")
+    count_axis(axes, "training rows", log=log)
     _only_budgets(axes, groups, "train_rows")
-    return _finish("accuracy_rows", title, axes, seed_notes(groups))
+    return _finish("accuracy_rows", title, axes, seed_notes(groups, kind))
 
 
-def accuracy_against_seconds(groups: Sequence[Group]) -> Picture:
+def accuracy_against_seconds(groups: Sequence[Group], kind: Kind = "t") -> Picture:
     """Draws the test accuracy against the seconds needed; one line per group and device."""
     title = "Test accuracy against wall-clock"
     parts = [part for group in groups for part in by_device(group) if has_seconds([part])]
     what = "wall-clock of training, observing and selecting"
-    axes = new_axes(title, f"test split, {INTERVAL}\n{what}")
-    _lines(axes, parts, groups[0].at, against_seconds=True)
+    axes = new_axes(title, f"test split, {intervals(kind)}\n{what}", warning=few_seeds(parts))
+    _lines(axes, parts, groups[0].at, kind, against_seconds=True)
     longest = max(float(part.selected["seconds"].max()) for part in parts)
     seconds_axis(axes, "wall-clock", longest)
-    notes = device_notes(groups) + seed_notes(parts)
+    notes = device_notes(groups) + seed_notes(parts, kind)
     return _finish("accuracy_seconds", title, axes, notes)
 
 
@@ -82,21 +94,36 @@ def device_notes(groups: Sequence[Group]) -> list[str]:
     return notes
 
 
-def seed_notes(groups: Sequence[Group]) -> list[str]:
+def few_seeds(groups: Sequence[Group]) -> str:
+    """Returns the line that a figure carries where points stand on fewer than three seeds."""
+    few = sum(_seed_range(group)[0] < TOO_FEW for group in groups)
+    if not few:
+        return ""
+    where = "" if few == len(groups) else f" behind points of {few} of {len(groups)} groups"
+    return f"Fewer than {TOO_FEW} seeds{where}: {FEW_SEEDS}"
+
+
+def seed_notes(groups: Sequence[Group], kind: Kind = "t") -> list[str]:
     """Returns how many seeds stand behind the points of each group, and warns below three."""
     ranges = {group.label: _seed_range(group) for group in groups}
     notes = []
     for low, high in sorted(set(ranges.values())):
         labels = [label for label, found in ranges.items() if found == (low, high)]
         who = "" if len(labels) == len(ranges) else f" ({'; '.join(labels)})"
-        if high == 1:
-            notes.append(f"1 seed: no interval{who}.")
-            continue
-        seeds = f"{high} seeds" if low == high else f"{low} to {high} seeds, by budget"
-        few = ", fewer than 3: the intervals are wide" if low == 2 else ""
-        few = ", and no interval where there is 1" if low == 1 else few
-        notes.append(f"{seeds}{few}{who}.")
+        notes.append(f"{_seeds_in_words(low, high, LEAST[kind])}{who}.")
     return notes
+
+
+def _seeds_in_words(low: int, high: int, least: int) -> str:
+    if high == 1:
+        return "1 seed: no interval"
+    seeds = f"{high} seeds" if low == high else f"{low} to {high} seeds, by budget"
+    if high < least:
+        return f"{seeds}: no interval with fewer than {least}"
+    if low < least:
+        where = "is 1" if least == 2 else f"are fewer than {least}"
+        return f"{seeds}, and no interval where there {where}"
+    return f"{seeds}, fewer than 3: the intervals are wide" if low < TOO_FEW else seeds
 
 
 def _seed_range(group: Group) -> tuple[int, int]:
@@ -104,9 +131,11 @@ def _seed_range(group: Group) -> tuple[int, int]:
     return int(seeds.min()), int(seeds.max())
 
 
-def _lines(axes: Axes, groups: Sequence[Group], at: str, against_seconds: bool = False) -> None:
+def _lines(
+    axes: Axes, groups: Sequence[Group], at: str, kind: Kind, *, against_seconds: bool = False
+) -> None:
     for index, (group, stroke) in enumerate(zip(groups, strokes(len(groups)), strict=True)):
-        line = over_seeds(group.selected, at, "accuracy")
+        line = over_seeds(group.selected, at, "accuracy", kind)
         x: pd.Series = line[at]
         if against_seconds:
             x = over_seeds(group.selected, at, "seconds")["mean"]

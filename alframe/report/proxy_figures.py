@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from alframe.report.curves import device_notes, seed_notes
+from alframe.report.curves import device_notes, few_seeds, seed_notes
 from alframe.report.groups import Group
 from alframe.report.points import FULL_FIT
 from alframe.report.runs import Run
-from alframe.report.statistics import mean_interval
+from alframe.report.statistics import Kind, mean_interval
 from alframe.report.style import (
     INK,
     PALETTE,
@@ -28,20 +29,22 @@ TARGET, PROXY, FULL, CHOOSE = PALETTE[0], PALETTE[1], PALETTE[6], PALETTE[4]
 SIZES = ("#0072B2", "#009E73", "#56B4E9", "#CC79A7", "#7F5AB6")
 
 
-def bars(group: Group, name: str) -> Picture:
+def bars(group: Group, name: str, kind: Kind = "t") -> Picture:
     """Draws where the seconds of each size went, beside the full run.
 
     Args:
         group: A core-set group whose runs share one device.
         name: The stem of the file names.
+        kind: How the interval of the error is made.
     """
     timed = group.points.dropna(subset=["seconds"])
     sizes = [part for _, part in timed.groupby(["full", "train_rows"], sort=True)]
     title = "Selection via proxy: where the time goes"
     what = "end-to-end wall-clock, mean over seeds; error ± half its 95 % interval"
-    axes = new_axes(title, f"{group.label}\n{what}", height=1.3 + 0.55 * len(sizes))
+    height = 1.3 + 0.55 * len(sizes)
+    axes = new_axes(title, f"{group.label}\n{what}", height, few_seeds([group]))
     for place, part in enumerate(sizes):
-        _stack(axes, place, part, _selector(group.runs[0]))
+        _stack(axes, place, part, _selector(group.runs[0]), _beside(part, kind))
     axes.set_yticks(range(len(sizes)), [_size(part, group) for part in sizes])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
@@ -66,7 +69,8 @@ def wall_clock(group: Group, name: str) -> Picture | None:
         return None
     split = lines[0][2][0]["split"].iloc[0]
     title = f"{str(split).capitalize()} error against wall-clock"
-    axes = new_axes(title, f"{group.label}\nmean over seeds; thin lines: each seed")
+    what = "mean over seeds; thin lines: each seed"
+    axes = new_axes(title, f"{group.label}\n{what}", warning=few_seeds([group]))
     longest = 0.0
     for label, color, curves in lines:
         for curve in curves:
@@ -80,7 +84,7 @@ def wall_clock(group: Group, name: str) -> Picture | None:
     return _finish(name, axes, group, longest)
 
 
-def _stack(axes: Axes, place: int, part: pd.DataFrame, selector: str) -> None:
+def _stack(axes: Axes, place: int, part: pd.DataFrame, selector: str, beside: str) -> None:
     """Draws one size's bar at height ``place``, and writes beside it what it gives."""
     full = bool(part["full"].iloc[0])
     stacks: tuple[tuple[str, str, str], ...] = (
@@ -96,7 +100,7 @@ def _stack(axes: Axes, place: int, part: pd.DataFrame, selector: str) -> None:
         axes.barh(place, width, 0.62, left, color=color, edgecolor="none", label=label)
         left += width
     axes.annotate(
-        _beside(part), (left, place), (6, 0), textcoords="offset points", va="center",
+        beside, (left, place), (6, 0), textcoords="offset points", va="center",
         fontsize=9, color=INK,
     )  # fmt: skip
 
@@ -158,9 +162,10 @@ def _size(part: pd.DataFrame, group: Group) -> str:
     return f"{rows:,} rows{share}"
 
 
-def _beside(part: pd.DataFrame) -> str:
-    error = mean_interval(1 - part["accuracy"])
-    half = f" ± {100 * (error.high - error.mean):.1f}" if error.n > 1 else ""
+def _beside(part: pd.DataFrame, kind: Kind) -> str:
+    error = mean_interval(1 - part["accuracy"], kind=kind)
+    wide = not math.isnan(error.low)
+    half = f" ± {100 * (error.high - error.low) / 2:.1f}" if wide else ""
     text = f"test error {100 * error.mean:.1f}{half} %"
     speed_up = mean_interval(part["speed_up"])
     if speed_up.n and not bool(part["full"].iloc[0]):

@@ -22,6 +22,8 @@ DARK = {INK: "#e6edf3", MUTED: "#9aa4af", GRID: "#353b43"}
 """What the inks become where the reader's screen is dark."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3A3F45")
 """Okabe and Ito's colour-blind-safe colours, darkest first, without the yellow."""
+WARN = "#B34700"
+"""Of what must not be overlooked; legible on light and on dark."""
 STEPS = [1, 2, 5, 10]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)))
@@ -76,30 +78,36 @@ def strokes(count: int) -> list[Stroke]:
     ]
 
 
-def new_axes(title: str, subtitle: str, height: float = 3.7) -> Axes:
+def new_axes(title: str, subtitle: str, height: float = 3.7, warning: str = "") -> Axes:
     """Returns the axes of a new figure with a bold title and a quiet line below it.
 
     Args:
         title: What is shown.
         subtitle: How it was measured; long lines are wrapped.
         height: Of the figure, inches.
+        warning: What must not be overlooked, such as too few seeds: a line of its own below.
     """
     axes = Figure(figsize=(6.6, height)).add_subplot()
     quiet = "\n".join(textwrap.fill(line, 96) for line in subtitle.splitlines())
-    axes.annotate(
-        quiet, (0, 1), (0, 10), xycoords="axes fraction", textcoords="offset points",
-        color=MUTED, fontsize=8.5, va="bottom", linespacing=1.35,
-    )  # fmt: skip
-    lines = quiet.count("\n") + 1
+    loud = textwrap.fill(warning, 90)
+    lines = 0
+    for text, color in ((loud, WARN), (quiet, MUTED)):
+        if text:
+            axes.annotate(
+                text, (0, 1), (0, 10 + 12.5 * lines), xycoords="axes fraction",
+                textcoords="offset points", color=color, fontsize=8.5, va="bottom",
+                linespacing=1.35,
+            )  # fmt: skip
+            lines += text.count("\n") + 1
     axes.set_title(title, loc="left", fontweight="bold", fontsize=12, pad=14 + 12.5 * lines)
     return axes
 
 
-def add_notes(axes: Axes, notes: Sequence[str]) -> None:
-    """Writes what the reader must know below the axes, one line each."""
+def add_notes(axes: Axes, notes: Sequence[str], below: float = 42) -> None:
+    """Writes what the reader must know, one line each, ``below`` points under the axes."""
     text = "\n".join(textwrap.fill(note, 76) for note in notes)
     axes.annotate(
-        text, (0, 0), (0, -42), xycoords="axes fraction", textcoords="offset points",
+        text, (0, 0), (0, -below), xycoords="axes fraction", textcoords="offset points",
         color=MUTED, fontsize=8.5, va="top", linespacing=1.4,
     )  # fmt: skip
 
@@ -133,11 +141,25 @@ def seconds_axis(axes: Axes, label: str, longest: float) -> None:
     axes.set_xlabel(f"{label} ({unit})")
 
 
-def count_axis(axes: Axes, label: str) -> None:
-    """Shows the x axis as counts of rows."""
+def count_axis(axes: Axes, label: str, *, log: bool = False) -> None:
+    """Shows the x axis as counts of rows, by their logarithm on demand."""
+    if log:
+        _log_counts(axes)
+        axes.set_xlabel(f"{label} (log scale)")
+        return
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(7, integer=True, steps=STEPS))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.set_xlabel(label)
+
+
+def _log_counts(axes: Axes) -> None:
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    # within one decade 1, 2, 5 leave a tick or two: more of them there
+    steps = (1, 2, 5) if high / low > 20 else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps, numticks=20))
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
 
 
 def time_unit(longest: float) -> tuple[str, float]:

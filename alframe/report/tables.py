@@ -9,7 +9,13 @@ import pandas as pd
 
 from alframe.report.groups import Group, by_device
 from alframe.report.runs import Run
-from alframe.report.statistics import area_under_curve, first_reach, mean_interval, over_seeds
+from alframe.report.statistics import (
+    Kind,
+    area_under_curve,
+    first_reach,
+    mean_interval,
+    over_seeds,
+)
 
 RESULTS = (
     "group", "trained_on", "labeled", "train_rows", "accuracy", "low", "high", "seeds",
@@ -20,7 +26,7 @@ SPEED_UP = ("speed_up", "low", "high")
 AFTER = ("break_even", "compile_seconds", "speed_up_compiled")
 
 
-def results(groups: Sequence[Group]) -> pd.DataFrame:
+def results(groups: Sequence[Group], kind: Kind = "t") -> pd.DataFrame:
     """Returns mean test accuracies with their intervals for each group and budget.
 
     ``seconds`` and ``speed_up`` are means over seeds, and NaN where a group's seeds ran on
@@ -30,7 +36,7 @@ def results(groups: Sequence[Group]) -> pd.DataFrame:
     for group in groups:
         mixed = len(group.devices) > 1
         for full, points in group.points.groupby("full", sort=True):
-            line = over_seeds(points, group.at, "accuracy").rename(
+            line = over_seeds(points, group.at, "accuracy", kind).rename(
                 columns={"mean": "accuracy", "n": "seeds"}
             )
             for name in ("seconds", "speed_up"):
@@ -44,7 +50,7 @@ def results(groups: Sequence[Group]) -> pd.DataFrame:
     return _table(rows, RESULTS)
 
 
-def headline(groups: Sequence[Group]) -> pd.DataFrame:
+def headline(groups: Sequence[Group], kind: Kind = "t", *, log: bool = False) -> pd.DataFrame:
     """Returns each group's last budget (core-sets: every size), with the area under its curve.
 
     ``area`` is the mean over the runs that cover the group's whole range, ``area_seeds`` their
@@ -52,17 +58,17 @@ def headline(groups: Sequence[Group]) -> pd.DataFrame:
     """
     rows = []
     for group in groups:
-        table = results([group])
+        table = results([group], kind)
         if group.pipeline != "core_set":
             table = table.tail(1)
-        area = mean_interval([area_of(group, run, whole=True) for run in group.runs])
+        area = mean_interval([area_of(group, run, whole=True, log=log) for run in group.runs])
         table = table.assign(area=area.mean, area_seeds=area.n)
         table.loc[table["trained_on"] == "all rows", ["area"]] = math.nan
         rows.append(table)
     return _table(rows, (*RESULTS, "area", "area_seeds"))
 
 
-def costs(groups: Sequence[Group]) -> pd.DataFrame:
+def costs(groups: Sequence[Group], kind: Kind = "t") -> pd.DataFrame:
     """Returns where the seconds went: for the last labels of a group, or for each core-set size.
 
     One row for each device: seconds are never averaged over different devices. ``low`` and
@@ -75,7 +81,7 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
             places = sorted(points[part.at].unique())
             for place in places if part.pipeline == "core_set" else places[-1:]:
                 here = points[points[part.at] == place]
-                speed_up = mean_interval(here["speed_up"].to_numpy(float))
+                speed_up = mean_interval(here["speed_up"].to_numpy(float), kind=kind)
                 rows.append(
                     {
                         "group": part.label,
@@ -93,15 +99,17 @@ def costs(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def reached(groups: Sequence[Group], target: float) -> pd.DataFrame:
+def reached(groups: Sequence[Group], target: float, kind: Kind = "t") -> pd.DataFrame:
     """Returns the labels (or training rows) and seconds at which runs first reach ``target``.
 
-    Means are over the seeds that reached it, which ``reached`` of ``seeds`` did; seconds are NaN
-    where these ran on different devices.
+    Means are over the seeds that reached it, which ``reached`` of ``seeds`` did. ``seconds`` are
+    those of the ``device`` (device-seconds: see `points_of`); NaN where the seeds ran on different
+    devices, all of which are then named.
 
     Args:
         groups: The groups.
         target: A test accuracy within (0, 1].
+        kind: How intervals are made.
     """
     rows = []
     for group in groups:
@@ -110,8 +118,9 @@ def reached(groups: Sequence[Group], target: float) -> pd.DataFrame:
             place = first_reach(points["accuracy"], target)
             if place is not None:
                 firsts.append(points.iloc[place])
-        needed = mean_interval([float(first[group.at]) for first in firsts])
-        same = len({str(first["device"]) for first in firsts}) == 1
+        needed = mean_interval([float(first[group.at]) for first in firsts], kind=kind)
+        devices = sorted({str(first["device"]) for first in firsts})
+        same = len(devices) == 1
         seconds = mean_interval([float(first["seconds"]) for first in firsts] if same else [])
         rows.append(
             {
@@ -121,15 +130,18 @@ def reached(groups: Sequence[Group], target: float) -> pd.DataFrame:
                 "low": needed.low,
                 "high": needed.high,
                 "seconds": seconds.mean,
+                "device": "; ".join(devices),
                 "reached": len(firsts),
                 "seeds": group.seeds,
             }
         )
-    columns = ("group", "budget", "needed", "low", "high", "seconds", "reached", "seeds")
+    columns = (
+        "group", "budget", "needed", "low", "high", "seconds", "device", "reached", "seeds",
+    )  # fmt: skip
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def run_list(groups: Sequence[Group]) -> pd.DataFrame:
+def run_list(groups: Sequence[Group], *, log: bool = False) -> pd.DataFrame:
     """Returns one row for each run: where it stands, what it reached, and what it ran on."""
     rows = []
     for group in groups:
@@ -147,7 +159,7 @@ def run_list(groups: Sequence[Group]) -> pd.DataFrame:
                     "counted": counted,
                     "budget": math.nan if last is None else int(last[group.at]),
                     "accuracy": math.nan if last is None else float(last["accuracy"]),
-                    "area": area_of(group, run, whole=False) if counted else math.nan,
+                    "area": area_of(group, run, whole=False, log=log) if counted else math.nan,
                     "seconds": math.nan if last is None else float(last["seconds"]),
                     **_origin(run),
                 }
@@ -171,15 +183,18 @@ def _origin(run: Run) -> dict[str, str]:
     }
 
 
-def area_of(group: Group, run: Run, *, whole: bool) -> float:
-    """Returns a run's area under its curve; ``whole``: NaN unless it covers the group's range."""
+def area_of(group: Group, run: Run, *, whole: bool, log: bool = False) -> float:
+    """Returns a run's area under its curve; ``whole``: NaN unless it covers the group's range.
+
+    ``log`` makes the logarithm of the budget the axis, see `area_under_curve`.
+    """
     points = group.selected
     mine = points[points["seed"] == run.seed]
     places = mine[group.at]
     range_of = (points[group.at].min(), points[group.at].max())
     if whole and (places.min(), places.max()) != range_of:
         return math.nan
-    return area_under_curve(places, mine["accuracy"])
+    return area_under_curve(places, mine["accuracy"], log=log)
 
 
 def _table(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

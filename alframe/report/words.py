@@ -89,7 +89,7 @@ def results_text(table: pd.DataFrame) -> TextTable:
             percent(a) + (f" ({n} seeds)" if n != seeds and not math.isnan(a) else "")
             for a, n, seeds in pairs
         ]
-    return _text(cells, words=("Group", "Trained on"))
+    return text_table(cells, words=("Group", "Trained on"))
 
 
 def brief_text(table: pd.DataFrame) -> TextTable:
@@ -107,7 +107,7 @@ def brief_text(table: pd.DataFrame) -> TextTable:
     }
     if table["speed_up"].notna().any():
         cells["Speed-up"] = [times(v) for v in table["speed_up"]]
-    return _text(cells, words=("Group",))
+    return text_table(cells, words=("Group",))
 
 
 def costs_text(table: pd.DataFrame) -> TextTable:
@@ -128,7 +128,7 @@ def costs_text(table: pd.DataFrame) -> TextTable:
     if (table["compile_seconds"] > 0).any():
         cells["Compiling, s"] = [seconds(v) for v in table["compile_seconds"]]
         cells["Speed-up with it"] = [times(v) for v in table["speed_up_compiled"]]
-    return _text(cells, words=("Group", "Device"))
+    return text_table(cells, words=("Group", "Device"))
 
 
 def work_text(table: pd.DataFrame) -> TextTable:
@@ -148,7 +148,7 @@ def work_text(table: pd.DataFrame) -> TextTable:
     if (table["compile_seconds"] > 0).any():
         cells["Compiling, s"] = [seconds(v) for v in table["compile_seconds"]]
     cells["Seeds"] = [str(v) for v in table["seeds"]]
-    return _text(cells, words=("Group", "Device", "Part"))
+    return text_table(cells, words=("Group", "Device", "Part"))
 
 
 def concepts_text(table: pd.DataFrame) -> TextTable:
@@ -165,7 +165,7 @@ def concepts_text(table: pd.DataFrame) -> TextTable:
         "Pool touched": [percent(v) for v in table["share_touched"]],
         "Seeds": [str(v) for v in table["seeds"]],
     }
-    return _text(cells, words=("Group",))
+    return text_table(cells, words=("Group",))
 
 
 def fidelity_text(table: pd.DataFrame) -> TextTable:
@@ -181,7 +181,7 @@ def fidelity_text(table: pd.DataFrame) -> TextTable:
         "Selection speed-up": [times(v) for v in table["selection_speed_up"]],
         "Seeds": [str(v) for v in table["seeds"]],
     }
-    return _text(cells, words=("Group",))
+    return text_table(cells, words=("Group",))
 
 
 def reached_text(table: pd.DataFrame) -> TextTable:
@@ -191,13 +191,14 @@ def reached_text(table: pd.DataFrame) -> TextTable:
         "Counted in": ["labels" if v == "labeled" else "training rows" for v in table["budget"]],
         "Needed": [count(v) for v in table["needed"]],
         "95 % interval": _intervals(table, count),
-        "Seconds": [seconds(v) for v in table["seconds"]],
+        "Device-seconds": [seconds(v) for v in table["seconds"]],
+        "Device": [device or DASH for device in table["device"]],
         "Reached by": [
             f"{done} of {seeds} seeds"
             for done, seeds in zip(table["reached"], table["seeds"], strict=True)
         ],
     }
-    return _text(cells, words=("Group", "Counted in", "Reached by"))
+    return text_table(cells, words=("Group", "Counted in", "Device", "Reached by"))
 
 
 def ranking_text(table: pd.DataFrame) -> TextTable:
@@ -213,7 +214,7 @@ def ranking_text(table: pd.DataFrame) -> TextTable:
         "Against random": [percent(v) for v in table["gain"]],
         "95 % interval of that": [between(low, high, percent) for low, high in gains],
     }
-    return _text(cells, words=("Pipeline", "Group"))
+    return text_table(cells, words=("Pipeline", "Group"))
 
 
 def runs_text(table: pd.DataFrame) -> TextTable:
@@ -235,7 +236,7 @@ def runs_text(table: pd.DataFrame) -> TextTable:
         "Finished": list(table["finished"]),
     }
     numbers = ("Seed", "Budget", "Accuracy", "Area", "Seconds")
-    return _text(cells, words=tuple(name for name in cells if name not in numbers))
+    return text_table(cells, words=tuple(name for name in cells if name not in numbers))
 
 
 def _state(state: str, reason: str, counted: bool) -> str:
@@ -247,7 +248,8 @@ def _intervals(table: pd.DataFrame, show: Callable[[float], str]) -> list[str]:
     return [between(a, b, show) for a, b in zip(table["low"], table["high"], strict=True)]
 
 
-def _text(cells: dict[str, list[str]], words: Sequence[str]) -> TextTable:
+def text_table(cells: dict[str, list[str]], words: Sequence[str]) -> TextTable:
+    """Returns columns of text as a table; all of them but ``words`` hold numbers."""
     rows = tuple(zip(*cells.values(), strict=True))
     return TextTable(tuple(cells), rows, tuple(name not in words for name in cells))
 

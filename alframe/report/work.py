@@ -10,7 +10,7 @@ import pandas as pd
 from alframe.report.groups import Group, by_device
 from alframe.report.points import FULL_FIT, points_of
 from alframe.report.runs import Run
-from alframe.report.statistics import mean_interval
+from alframe.report.statistics import Kind, mean_interval
 
 MEASURED = ("seconds", "samples_per_second", "peak_bytes", "multiply_adds", "compile_seconds")
 WORK = ("group", "device", "part", "train_rows", *MEASURED, "seeds")
@@ -69,7 +69,7 @@ def _part(fit: pd.Series, part: str, column: str, multiply_adds: float) -> dict[
     }
 
 
-def fidelity(groups: Sequence[Group]) -> pd.DataFrame:
+def fidelity(groups: Sequence[Group], kind: Kind = "t") -> pd.DataFrame:
     """Returns a row for each size that the target selected too, to compare with the proxy.
 
     Means over seeds; ``low`` and ``high`` are the interval of the ``overlap``.
@@ -85,7 +85,7 @@ def fidelity(groups: Sequence[Group]) -> pd.DataFrame:
         if not parts:
             continue
         for size, same in pd.concat(parts).groupby("train_rows", sort=True):
-            overlap = mean_interval(same["overlap"].to_numpy(float))
+            overlap = mean_interval(same["overlap"].to_numpy(float), kind=kind)
             means = {name: mean_interval(same[name].to_numpy(float)).mean for name in AGREEMENT}
             if len(group.devices) > 1:
                 means["selection_speed_up"] = math.nan
@@ -106,10 +106,12 @@ def fidelity(groups: Sequence[Group]) -> pd.DataFrame:
 def _compared(run: Run) -> pd.DataFrame:
     """Returns the run's fidelity with the seconds that both selections took."""
     table = run.fidelity()
+    if not len(table):
+        return table
     points = points_of(run)
     full = points[points["full"].astype(bool)]
     own = points[~points["full"].astype(bool)].set_index("train_rows")
-    if not len(table) or not len(full):
+    if not len(full):
         return table.iloc[:0]
     targets = full["target_seconds"].iloc[0] + table["seconds_observe"] + table["seconds_select"]
     proxys = own["selector_seconds"] + own["choose_seconds"]

@@ -76,6 +76,17 @@ def test_area_is_the_slow_twins(steps: list[tuple[int, float]]) -> None:
     assert area_under_curve(x, y) == pytest.approx(total / (x[-1] - x[0]), abs=1e-9)
 
 
+def test_the_log_budget_weighs_each_doubling_the_same() -> None:
+    # by hand: 10 to 20 at height 0.5 on average, 20 to 80 (two doublings) at 0.8
+    assert area_under_curve([10, 20, 80], [0.4, 0.6, 1.0], log=True) == pytest.approx(
+        (0.5 + 2 * 0.8) / 3
+    )
+    x, y = np.array([3, 7, 50, 51]), np.array([0.1, 0.4, 0.3, 0.9])
+    twin = np.trapezoid(y, np.log10(x)) / np.ptp(np.log10(x))
+    assert area_under_curve(x, y, log=True) == pytest.approx(twin)
+    assert area_under_curve([0, 3, 7, 50, 51], [0.2, *y], log=True) == pytest.approx(twin)
+
+
 @pytest.mark.parametrize("x", [[], [5], [5, 5]])
 def test_area_without_width_is_nan(x: list[int]) -> None:
     assert math.isnan(area_under_curve(x, [0.5] * len(x)))
