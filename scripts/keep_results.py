@@ -52,8 +52,9 @@ def keep(report: Path, name: str, command: str, figures: list[str], into: Path) 
     }
     if len(fidelity := pd.read_csv(report / "fidelity.csv")):
         kept["fidelity"] = records(fidelity)
-    if (report / "concepts.csv").is_file():
-        kept["concepts"] = records(pd.read_csv(report / "concepts.csv"))
+    for name in ("concepts", "pairs", "penalty", "target_accuracy"):
+        if (report / f"{name}.csv").is_file():
+            kept[name] = records(pd.read_csv(report / f"{name}.csv"))
     if (report / "reproduction.json").is_file():
         kept["reproduction"] = json.loads((report / "reproduction.json").read_text())
     into.mkdir(parents=True, exist_ok=True)
