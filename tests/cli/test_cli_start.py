@@ -15,6 +15,7 @@ import alframe.cli
 import alframe.cli.embed
 import alframe.cli.select
 import alframe.report.cli
+import alframe.sweeps.cli
 from alframe.cli import run
 from alframe.run_dir import RunDir
 
@@ -65,6 +66,7 @@ def test_the_commands_are_installed(workdir):
         "alframe-report": alframe.report.cli.main,
         "alframe-select": alframe.cli.select.main,
         "alframe-embed": alframe.cli.embed.main,
+        "alframe-sweep": alframe.sweeps.cli.main,
     }
     script = Path(sysconfig.get_path("scripts")) / "alframe"
     for command in ([str(script)], [sys.executable, "-m", "alframe"]):
