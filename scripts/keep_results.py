@@ -52,9 +52,9 @@ def keep(report: Path, name: str, command: str, figures: list[str], into: Path) 
     }
     if len(fidelity := pd.read_csv(report / "fidelity.csv")):
         kept["fidelity"] = records(fidelity)
-    for name in ("concepts", "pairs", "penalty", "target_accuracy"):
-        if (report / f"{name}.csv").is_file():
-            kept[name] = records(pd.read_csv(report / f"{name}.csv"))
+    for more in ("concepts", "pairs", "penalty", "target_accuracy"):
+        if (report / f"{more}.csv").is_file():
+            kept[more] = records(pd.read_csv(report / f"{more}.csv"))
     if (report / "reproduction.json").is_file():
         kept["reproduction"] = json.loads((report / "reproduction.json").read_text())
     into.mkdir(parents=True, exist_ok=True)

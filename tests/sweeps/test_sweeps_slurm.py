@@ -10,10 +10,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 from sweep_parts import SLOW_FITS, Sweep, assert_same_sweep, starts
+from tiny_runs import ROOT, environment
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 JOBS = (
@@ -136,3 +138,17 @@ def test_killing_the_launcher_loses_nothing(tmp_path, undisturbed):
     assert "2 cells: 2 done" in said
     assert jobs(sweep) == before, "none was submitted again"
     assert_same_sweep(sweep.folder, undisturbed(*words), sweep.cells())
+
+
+def test_the_small_reproduction_as_an_array_and_its_report(tmp_path):
+    folder = tmp_path / "svp"
+    batch = ("--partition=main", "--cpus-per-task=1", "--mem=2G", "--time=20")
+    done = subprocess.run(
+        [ROOT / "scripts" / "submit_slurm.sh", folder, "--small", "--seeds", "0", "--", *batch],
+        env=environment(PYTHON=sys.executable), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("18 runs as job ")
+    wait_for(lambda: not told("squeue", "--noheader", "--me"), seconds=800)
+    (report,) = (folder / "jobs").glob("report_*.out")
+    assert "0 of 18 runs are missing" in report.read_text()
+    assert (folder / "results" / "svp_cifar10_headline.json").is_file()
