@@ -29,6 +29,9 @@ class Left(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
 
+    def __reduce__(self) -> tuple[type[Left], tuple[int]]:
+        return Left, (self.number,)  # it passes from a process of a pool to the first one
+
     @property
     def exit_code(self) -> int:
         """What a shell would say of a process that the signal ended."""

@@ -12,9 +12,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from alframe import signals
 from alframe.errors import UserError
 from alframe.run_dir import HeldError
 from alframe.sweeps.folder import SweepFolder
+from alframe.sweeps.gpus import take_gpu
 
 
 def run_cell(config: DictConfig) -> None:
@@ -33,7 +35,9 @@ def run_cell(config: DictConfig) -> None:
         lock = folder.hold(name)
     except HeldError:
         return
-    with lock:
+    if "joblib" in settings.launcher._target_:
+        take_gpu(folder.notes)
+    with lock, signals.owned():
         if folder.look(name).state == "done":
             return
         folder.begins(name)

@@ -53,6 +53,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notes = path / NOTES
 
     def open(self, base: Mapping[str, Any], swept: Sequence[str], cells: Sequence[Cell]) -> None:
         """Makes the folder, or goes on with the sweep in it, to which cells may be added.
@@ -80,7 +81,7 @@ class SweepFolder:
             )
         known = {**record.get("cells", {}), **{cell.name: cell.overrides for cell in cells}}
         try:
-            (self.path / NOTES).mkdir(parents=True, exist_ok=True)
+            (self.notes).mkdir(parents=True, exist_ok=True)
             about = {"begun": record.get("begun", now()), "swept": swept, "cells": known}
             write_json(self.path / RECORD, {**about, "base": record.get("base", base)})
         except OSError as error:
@@ -122,12 +123,12 @@ class SweepFolder:
         Raises:
             HeldError: If another one does.
         """
-        (self.path / NOTES).mkdir(parents=True, exist_ok=True)
-        return take_lock(self.path / NOTES, f"{name}.lock")
+        (self.notes).mkdir(parents=True, exist_ok=True)
+        return take_lock(self.notes, f"{name}.lock")
 
     def is_held(self, name: str) -> bool:
         """Says whether a live process works on a cell."""
-        if not (self.path / NOTES / f"{name}.lock").is_file():
+        if not (self.notes / f"{name}.lock").is_file():
             return False
         try:
             self.hold(name).close()
@@ -153,26 +154,26 @@ class SweepFolder:
 
     def job(self, name: str) -> dict[str, Any]:
         """Returns the last job that was asked for: id, kind and time, or nothing."""
-        return _read(self.path / NOTES / f"{name}.job.json")
+        return _read(self.notes / f"{name}.job.json")
 
     def tidy(self) -> None:
         """Removes the folder if no cell has begun."""
         names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         if names and names <= {RECORD, NOTES}:
-            for note in (self.path / NOTES).glob("*"):
+            for note in (self.notes).glob("*"):
                 note.unlink()
             with suppress(OSError):
-                (self.path / NOTES).rmdir()
+                (self.notes).rmdir()
                 (self.path / RECORD).unlink()
                 self.path.rmdir()
                 self.path.parent.rmdir()  # where it was made for the sweep, too
 
     def _write(self, name: str, **entries: Any) -> None:
-        (self.path / NOTES).mkdir(parents=True, exist_ok=True)
-        write_json(self.path / NOTES / name, entries)
+        (self.notes).mkdir(parents=True, exist_ok=True)
+        write_json(self.notes / name, entries)
 
     def _note(self, name: str) -> dict[str, Any]:
-        return _read(self.path / NOTES / f"{name}.json")
+        return _read(self.notes / f"{name}.json")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], swept: Sequence[str]) -> list[str]:
