@@ -20,6 +20,8 @@ from alframe.cli.compose import CONFIGS, compose, settle, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.errors import UserError
 from alframe.run_dir import read_config
+from alframe.starters import check_one_run
+from alframe.world import repeats_others
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
@@ -125,6 +127,7 @@ def _check_sweep(words: list[str]) -> None:
     """Composes each value of a sweep once, before Hydra writes the sweep's folder."""
     if not {"-m", "--multirun"} & set(words):
         return
+    check_one_run()
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -155,5 +158,6 @@ def _said(error: Exception, words: list[str]) -> UserError:
     """Prints a user's mistake as one sentence and returns it."""
     folders = [CONFIGS, *_config_dirs(words)]
     explained = explain(error, _overrides(words), folders)
-    sys.stderr.write(f"alframe: {explained}\n")
+    if not repeats_others():
+        sys.stderr.write(f"alframe: {explained}\n")
     return explained

@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 from alframe.learners.calls import Calls
 from alframe.learners.hardware import Hardware
 from alframe.learners.keeper import Keeper, checkpoint_in
+from alframe.learners.parallel import WeightedDDP
 from alframe.progress import bar
+from alframe.world import here
 
 
 def train(
@@ -23,7 +25,7 @@ def train(
     Raises:
         KeyboardInterrupt: For Ctrl-C, once the step under way is done and a checkpoint saved.
     """
-    checkpoint = checkpoint_in(keeper.folder)
+    checkpoint = here().on_first(lambda: checkpoint_in(keeper.folder))
     try:
         steps = (trainer.max_epochs or 0) * len(calls)
         with keeper.leaving.noting(), bar("training", steps) as keeper.advance:
@@ -40,9 +42,11 @@ def make_trainer(hardware: Hardware, epochs: int, keeper: Keeper) -> pl.Trainer:
     """Returns a trainer that only trains: the keeper saves, nothing is logged or printed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        world, device = here(), hardware.device
         return pl.Trainer(
-            accelerator="gpu" if hardware.device.type == "cuda" else "cpu",
+            accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
+            strategy="auto" if world.size == 1 else WeightedDDP(device, world),
             precision=hardware.lightning_precision,  # type: ignore[arg-type]
             deterministic=hardware.deterministic,
             max_epochs=epochs,
