@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import pickle
@@ -40,12 +41,16 @@ class Ranks(World):
         place: Of this process.
         objects: The group in which values that lie on the host are sent.
         watch: Ends this process when others are gone.
+
+    Attributes:
+        sound: Whether all that they did together ended well.
     """
 
     def __init__(self, place: Place, objects: Any, watch: Watch) -> None:
         super().__init__(place.rank, place.local_rank, place.size)
         self.size = place.size
         self.watch = watch
+        self.sound = True
         self._objects = objects
         self._alone = World(place.rank, place.local_rank, place.size)
 
@@ -169,6 +174,7 @@ class Ranks(World):
 
     def _failed(self, error: BaseException) -> NoReturn:
         """Raises what ended the run: this process's error, or that of the one behind it."""
+        self.sound = False
         mistake = isinstance(error, UserError)
         # A broken connection is what an error of another process looks like from here.
         broken = isinstance(error, RuntimeError)
@@ -237,7 +243,14 @@ def _join(place: Place, gpu: bool) -> Ranks:
     watch.start()
     if place.rank:
         follow()
+    atexit.register(_leave)
     return Ranks(place, objects, watch)
+
+
+def _leave() -> None:
+    """Says goodbye, where the others are there to hear it."""
+    if _joined and _joined[0].sound:
+        dist.destroy_process_group()
 
 
 def _store(place: Place, *, serves: bool) -> Any:

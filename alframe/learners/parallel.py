@@ -80,7 +80,7 @@ class WeightedDDP(DDPStrategy):
 
     def set_world_ranks(self) -> None:
         """Tells Lightning who may print."""
-        rank_zero_only.rank = self._world.rank
+        rank_zero_only.rank = self._world.rank  # type: ignore[attr-defined]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Notes the weight of a batch that a module of the user's own trains on."""

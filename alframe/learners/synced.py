@@ -61,7 +61,7 @@ class SyncedBatchNorm(_BatchNorm):
         over = [0, *range(2, values.dim())]
         count = values.new_full((1,), values.numel() / values.shape[1])
         sums = summed(torch.cat([values.sum(over), count]))
-        mean, total = sums[:-1] / sums[-1], float(sums[-1])
+        mean, total = sums[:-1] / sums[-1], float(sums[-1].detach())
         shape = (1, -1, *[1] * (values.dim() - 2))
         centered = values - mean.view(shape)
         variance = summed(centered.square().sum(over)) / total
