@@ -8,7 +8,7 @@ rows) all do together, each its share. Code says which of both it is through `he
 - `World.lead` where process 0 decides whether all do something together;
 - everything else is done by each process, in the same order.
 
-With several processes `here` gives an `alframe.ranks.Ranks`, which `alframe.ranks.joined` starts.
+With several processes `here` gives an `alframe.ranks.Ranks`, which `alframe.joining.ranks` makes.
 """
 
 from __future__ import annotations

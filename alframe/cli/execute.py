@@ -65,7 +65,7 @@ def _world(trainer: Mapping[str, Any]) -> Iterator[World]:
         check_alone()
         yield here()
         return
-    from alframe.ranks import ranks
+    from alframe.joining import ranks
 
     with ranks(uses_gpu(trainer.get("accelerator", "auto"))) as world:
         yield world

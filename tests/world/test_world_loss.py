@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from tiny_runs import CNN_FITS, QUIET, assert_same_results, selections
+from tiny_runs import ACTIVE, CNN_FITS, QUIET, assert_same_results, selections
 from world_parts import DDP, by_hand, clean_environment, stop, torchrun, wait_for, workers
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_a_process_started_by_hand_is_gone(tmp_path, rank, number):
 def test_a_process_is_gone_while_the_first_selects(tmp_path):
     """Nobody waits for anybody's part then: only the watch can see it."""
     slow = "strategy._target_=slow_strategy.Slow"
-    pair = by_hand(*LONG[:-2], "~strategy", f"+{slow}", "run_dir=x", cwd=tmp_path)
+    pair = by_hand(*ACTIVE, *QUIET, "~strategy", f"+{slow}", "run_dir=x", cwd=tmp_path)
     try:
         wait_for(tmp_path / "selecting")
         pair[1].kill()
