@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from alframe.starters import Place
 from alframe.watch import Failure, Watch
 from alframe.world import World, within
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -137,7 +135,7 @@ class Ranks(World):
         dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._objects)
         return tuple(bool(flag) for flag in flags)
 
-    def at_a_loss(self, tell: Callable[[str], None]) -> None:
+    def at_a_loss(self, tell: Callable[[Failure], None]) -> None:
         """See `alframe.world.World.at_a_loss`."""
         self.watch.last_words.append(tell)
 
@@ -169,13 +167,16 @@ class Ranks(World):
         failure = self.watch.posted(2.0 if broken else 0.0)
         if failure is None or failure.rank == self.rank:
             words = str(error) if mistake else f"{type(error).__name__}: {error}"
-            self.watch.post(Failure(self.rank, words, mistake))
+            stopped = isinstance(error, KeyboardInterrupt)
+            self.watch.post(Failure(self.rank, words, mistake, stopped))
             raise error
         if self.first:
             for tell in self.watch.last_words:
-                tell(f"process {failure.rank}: {failure.reason}")
+                tell(failure)
         elif not mistake:
-            raise SystemExit(2 if failure.mistake else 1) from error  # the first one says why
+            raise SystemExit(failure.exit_code) from error  # the first one says why
+        if failure.interrupted:
+            raise KeyboardInterrupt from error
         if failure.mistake and not mistake:
             raise UserError(failure.reason) from error
         if mistake:

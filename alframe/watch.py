@@ -30,11 +30,18 @@ class Failure(NamedTuple):
         rank: Of the process that failed.
         reason: In words.
         mistake: Whether it is one that the user can mend.
+        interrupted: Whether it was Ctrl-C.
     """
 
     rank: int
     reason: str
     mistake: bool = False
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Of all processes."""
+        return 2 if self.mistake else 130 if self.interrupted else 1
 
 
 class Watch(threading.Thread):
@@ -60,7 +67,7 @@ class Watch(threading.Thread):
         self._lock = threading.Lock()
         self._run = 0
         self.active = False
-        self.last_words: list[Callable[[str], None]] = []
+        self.last_words: list[Callable[[Failure], None]] = []
 
     def run(self) -> None:
         """Looks at the others every second."""
@@ -128,7 +135,7 @@ class Watch(threading.Thread):
         if self._rank == 0:
             for tell in self.last_words:
                 with suppress(Exception):
-                    tell(failure.reason)
+                    tell(failure)
             sys.stderr.write(f"alframe: {failure.reason}: this process ends, too\n")
             sys.stderr.flush()
-        os._exit(2 if failure.mistake else 1)
+        os._exit(failure.exit_code)

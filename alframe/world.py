@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from alframe.watch import Failure
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -91,8 +93,8 @@ class World:
         """Returns, for each mark, whether it is set in any process."""
         return marks
 
-    def at_a_loss(self, tell: Callable[[str], None]) -> None:
-        """Lets ``tell`` be called with the reason if another process ends this one."""
+    def at_a_loss(self, tell: Callable[[Failure], None]) -> None:
+        """Lets ``tell`` be called with what happened if another process ends this one."""
 
 
 _worlds = [World()]

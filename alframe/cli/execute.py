@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from alframe.run_dir import RunDir, now
 from alframe.shared_run import open_run
 from alframe.starters import check_alone
 from alframe.tracking.tracker import Tracker
+from alframe.watch import Failure
 from alframe.world import World, here
 
 log = logging.getLogger(__name__)
@@ -90,7 +92,7 @@ def _execute(config: Mapping[str, Any], path: Path) -> Result:
     facts |= looked_at(config, parts, neighbors)
     found = {} if neighbors is None else {"neighbors": neighbors.describe()}
     run = open_run(path, config, {"data": identity(parts.data), **found})
-    here().at_a_loss(lambda why: run.update_status(state="failed", reason=why, finished=now()))
+    here().at_a_loss(partial(_note_loss, run))
     log.info("run directory: %s", path)
     record = Record(run)
     tracker = Tracker(_loggers(config, run), path / "tracking" / "sent.txt")
@@ -146,6 +148,13 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
     ending = {"state": outcome.state, "reason": outcome.reason}
     run.update_status(**ending, timings=outcome.timings, finished=now())
     return outcome
+
+
+def _note_loss(run: RunDir, failure: Failure) -> None:
+    """Records what ended the run in another process."""
+    state = "interrupted" if failure.interrupted else "failed"
+    reason = f"process {failure.rank}: {failure.reason}"
+    run.update_status(state=state, reason=reason, finished=now())
 
 
 def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:

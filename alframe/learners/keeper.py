@@ -80,6 +80,7 @@ class Keeper(Checkpoint):
         self._compiled = 0.0  # seconds of compiling, of this part of the fit, that are counted
         self._saved_at = time.monotonic()
         self.leaving = Leaving()
+        self._leaves = False
         self.advance: Callable[[], None] = lambda: None
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,12 +160,12 @@ class Keeper(Checkpoint):
         if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not ends:
             values["test_error"] = self.add_point(epoch, "test", self._evaluate("test"))
         self._workspace.log(epoch, values)
-        if self._is_time_to_save() and (self.leaving.asked if last else not ends):
+        if self._is_time_to_save() and (self._leaves if last else not ends):
             self._save(trainer)
         self._leave()
 
     def _leave(self) -> None:
-        if self.leaving.asked:
+        if self._leaves:
             raise KeyboardInterrupt
 
     def _stop_clock(self, module: pl.LightningModule) -> None:
@@ -218,8 +219,9 @@ class Keeper(Checkpoint):
         waited = time.monotonic() - self._saved_at
         due = self.folder is not None and waited >= self._recipe.checkpoint_seconds
         keeps = self.folder is not None
-        self.leaving.asked, due, keeps = here().either(self.leaving.asked, due, keeps)
-        return keeps and (due or self.leaving.asked)
+        # What is asked for after this is for the next step: all leave after the same one.
+        self._leaves, due, keeps = here().either(self.leaving.asked, due, keeps)
+        return keeps and (due or self._leaves)
 
     def _save(self, trainer: pl.Trainer) -> None:
         folder = self.folder

@@ -30,6 +30,7 @@ def train(
         steps = (trainer.max_epochs or 0) * len(calls)
         with keeper.leaving.noting(), bar("training", steps) as keeper.advance:
             trainer.fit(module, calls, ckpt_path=checkpoint, weights_only=True)
+            (keeper.leaving.asked,) = here().either(keeper.leaving.asked)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop

@@ -40,7 +40,7 @@ ENSEMBLE = (
     "strategy=bald",
     "strategy.draws=2",
 )
-OWN = (*CNN, "target.module._target_=world_module.Own", "strategy=entropy")
+OWN = (*CNN, "target.module={_target_: world_module.Own, _partial_: true}", "strategy=entropy")
 
 
 def alone(monkeypatch, words, path):
