@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 LONG = (
     *CNN_FITS[:-2],
     *QUIET,
-    "target.recipe.epochs=150",
+    "target.recipe.epochs=80",
     "target.recipe.checkpoint_seconds=0.2",
     "target.recipe.curve_every=0",
     "schedule.initial=40",

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from tiny_runs import ACTIVE, CNN_FITS, QUIET, assert_same_results, metrics, selections
-from world_parts import ALONE, DDP, by_hand, several, stop, torchrun
+from world_parts import ALONE, DDP, by_hand, clean_environment, several, stop, torchrun
 
 from alframe.cli import run
 from alframe.files import decode_state
@@ -49,6 +51,16 @@ def alone(monkeypatch, words, path):
     run(*words, *DDP, f"run_dir={path}")
 
 
+def without_selections(run_dir, copy):
+    """Returns a copy of a run: all models are there, and nothing that was selected with them."""
+    shutil.copytree(run_dir, copy)
+    for stage in {*copy.glob("stages/round_001*"), *copy.glob("stages/*metrics.npz")}:
+        stage.unlink()
+    (copy / "selections.parquet").unlink()
+    (copy / "metrics.csv").unlink()
+    return copy
+
+
 def assert_near(path, expected, within):
     """Compares all models, and the tables: same rows, scores and metrics nearly so."""
     fits = sorted(expected.glob("fits/*/fitted.npz"))
@@ -87,13 +99,7 @@ def test_the_program_ends_with_the_same_tables(tmp_path, monkeypatch):
 def test_networks_train_observe_and_select_as_one_process_does(tmp_path, monkeypatch):
     one = tmp_path / "one"
     alone(monkeypatch, MARGIN, one)
-    # a run whose models are all there, and nothing that was selected with them
-    seen = tmp_path / "seen"
-    shutil.copytree(one, seen)
-    for stage in [*seen.glob("stages/round_001*"), *seen.glob("stages/*metrics.npz")]:
-        stage.unlink(missing_ok=True)
-    (seen / "selections.parquet").unlink()
-    (seen / "metrics.csv").unlink()
+    seen = without_selections(one, tmp_path / "seen")
     nan = (*CNN, "strategy=margin", "target.recipe.learning_rate=1e12")
     said = several(
         [
@@ -139,22 +145,47 @@ def test_histories_mixtures_ensembles_shared_fits_and_modules_of_others(tmp_path
 def test_cifar10(tmp_path, monkeypatch):
     words = (
         "data=cifar10",
-        "data.subset=1200",
+        "data.subset=900",
         "data.validation=100",
-        "data.test=300",
         "learner@target=resnet8",
-        "target.recipe.epochs=2",
+        "target.recipe.epochs=[2]",
+        "target.recipe.learning_rate=[0.05]",
         "schedule.initial=100",
         "schedule.query_size=100",
         "schedule.budget=200",
         "strategy=entropy",
+        KEPT,
         *QUIET,
     )
-    process = torchrun("-m", "alframe", *words, *DDP, "run_dir=two", cwd=tmp_path)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
+    one, two = tmp_path / "one", tmp_path / "two"
+    alone(monkeypatch, words, one)
+    seen = without_selections(one, tmp_path / "seen")
+    runs = [(*words, f"run_dir={seen}"), (*words, f"run_dir={two}")]
+    assert several(runs, tmp_path) == [None, None]
+    assert_same_results(seen, one)  # on given weights: to the last bit
+    mine, theirs = selections(two), selections(one)
+    # after two epochs the entropies of many rows are as near to each other as rounding
+    np.testing.assert_allclose(np.sort(mine.score), np.sort(theirs.score), atol=1e-4)
+    assert len({*mine.row} & {*theirs.row}) >= 195
+
+
+@pytest.mark.slurm
+@pytest.mark.skipif(shutil.which("srun") is None, reason="Slurm is not installed")
+def test_srun(tmp_path, monkeypatch):
+    words = (*ACTIVE, *QUIET)
+    command = ["srun", "--overcommit", "--ntasks", "2", sys.executable, "-m", "alframe"]
+    done = subprocess.run(
+        [*command, *words, *DDP, "run_dir=two"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
     alone(monkeypatch, words, tmp_path / "one")
-    assert_near(tmp_path / "two", tmp_path / "one", 2e-3)
+    assert_same_results(tmp_path / "two", tmp_path / "one")
 
 
 @pytest.mark.slow
