@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from alframe.world import here
+
 _active = False
 
 
@@ -16,7 +18,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     Only one bar is shown at a time: work within work does not show its own.
     """
     global _active
-    if _active or not sys.stderr.isatty():
+    if _active or not (here().first and sys.stderr.isatty()):
         yield lambda: None
         return
     from rich.console import Console

@@ -47,8 +47,9 @@ class Record:
 
     def write(self) -> None:
         """Brings both files up to date where they are not."""
-        self._write_metrics()
-        self._write_selections()
+        if self._run.writes:
+            self._write_metrics()
+            self._write_selections()
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys([*METRIC_COLUMNS, *(key for r in self.metrics for key in r)]))
@@ -104,12 +105,13 @@ class Record:
 
     def add_fidelity(self, rows: list[dict[str, Any]]) -> None:
         """Writes ``fidelity.csv``: how far the proxy's picks agree with the target's."""
-        write_if_new(self._run.path / "fidelity.csv", _csv(list(rows[0]), rows))
+        if self._run.writes:
+            write_if_new(self._run.path / "fidelity.csv", _csv(list(rows[0]), rows))
 
     def add_curve(self, fit: str, curve: list[Mapping[str, Any]]) -> None:
         """Writes a fit's own curve, for display only."""
         path = self._run.path / "fits" / fit / "curve.csv"
-        if path.is_file() or not curve:
+        if not (self._run.writes and curve) or path.is_file():
             return
         write_atomic(path, _csv(("epoch", "seconds", "split", "error"), curve))
 

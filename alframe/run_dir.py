@@ -123,6 +123,8 @@ def read_config(path: Path) -> dict[str, Any]:
 class RunDir:
     """One run on disk, held by this process until `close`."""
 
+    writes = True  # False in a process that only follows another one
+
     def __init__(self, path: Path, lock: IO[str], status: dict[str, Any]) -> None:
         self.path = path
         self._lock = lock

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from alframe.pipelines.stages import Outcome
 
 
-def set_up_logging() -> None:
-    """Logs to stderr: with colour on a terminal, in plain lines elsewhere."""
+def set_up_logging(quiet: bool = False) -> None:
+    """Logs to stderr: with colour on a terminal, in plain lines elsewhere.
+
+    Args:
+        quiet: Whether only errors are told, since another process says the rest.
+    """
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console
@@ -26,7 +30,7 @@ def set_up_logging() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("alframe")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
     for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -6,8 +6,9 @@ import contextlib
 import errno
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,15 @@ from alframe.cli.neighbors import facts as looked_at
 from alframe.cli.versions import git_state, versions
 from alframe.data.dataset import Dataset
 from alframe.errors import UserError
+from alframe.learners.hardware import uses_gpu
 from alframe.pipelines.stages import Outcome, Stages
 from alframe.record import Record
 from alframe.run_dir import RunDir, now
+from alframe.shared_run import open_run
+from alframe.starters import check_alone
 from alframe.tracking.tracker import Tracker
+from alframe.watch import Failure
+from alframe.world import World, here
 
 log = logging.getLogger(__name__)
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -48,24 +54,45 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         config: The composed config, plain and resolved.
         path: The run directory, new or to be resumed.
     """
-    set_up_logging()
+    with _world(config["trainer"]):
+        config, path = here().share((config, path))  # the name of a new folder is drawn
+        return _execute(config, path)
+
+
+@contextlib.contextmanager
+def _world(trainer: Mapping[str, Any]) -> Iterator[World]:
+    """Joins the processes that share the run, where the trainer is for several."""
+    check_keys(trainer, "trainer")
+    if trainer.get("parallel") is None:
+        check_alone()
+        yield here()
+        return
+    from alframe.joining import ranks
+
+    with ranks(uses_gpu(trainer.get("accelerator", "auto"))) as world:
+        yield world
+
+
+def _execute(config: Mapping[str, Any], path: Path) -> Result:
+    set_up_logging(quiet=not here().first)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     check_keys(config.get("logger") or {}, "logger")
-    parts, hardware = build_parts(config)
+    parts, hardware = here().in_turn(lambda: build_parts(config))
     pipeline = build(config, "pipeline", parts=parts, seed=config["seed"])
     facts = {
         "pipeline": pipeline.name,
         "versions": versions(),
         "git": git_state(),
         "device": hardware.describe(),
-        "memory": pipeline.check(),
+        "memory": here().on_first(pipeline.check),
         # what the strategy listened to, so that a report knows what of it was paid for
         "observes": sorted({"short fits" if n.short else "fit" for n in parts.strategy.needs}),
     }
     neighbors = getattr(parts.candidates, "neighbors", None)
     facts |= looked_at(config, parts, neighbors)
     found = {} if neighbors is None else {"neighbors": neighbors.describe()}
-    run = RunDir.open(path, config, {"data": identity(parts.data), **found})
+    run = open_run(path, config, {"data": identity(parts.data), **found})
+    here().at_a_loss(partial(_note_loss, run))
     log.info("run directory: %s", path)
     record = Record(run)
     tracker = Tracker(_loggers(config, run), path / "tracking" / "sent.txt")
@@ -77,7 +104,8 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
     finally:
         tracker.close()
         run.close()
-    print_outcome(record.metrics, outcome, path)
+    if here().first:
+        print_outcome(record.metrics, outcome, path)
     return Result(path, outcome, record.metrics)
 
 
@@ -122,10 +150,17 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
     return outcome
 
 
+def _note_loss(run: RunDir, failure: Failure) -> None:
+    """Records what ended the run in another process."""
+    state = "interrupted" if failure.interrupted else "failed"
+    reason = f"process {failure.rank}: {failure.reason}"
+    run.update_status(state=state, reason=reason, finished=now())
+
+
 def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:
     """Builds the trackers; one that cannot be built is left out with a warning."""
     nodes = config.get("logger") or {}
-    if run.status["state"] == "done":  # there is nothing to add to a finished run
+    if run.status["state"] == "done" or not run.writes:  # there is nothing to add
         return []
     loggers = []
     for name in nodes:

@@ -20,6 +20,8 @@ from alframe.cli.compose import CONFIGS, compose, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.cli.start import start
 from alframe.errors import UserError
+from alframe.starters import check_one_run
+from alframe.world import repeats_others
 
 if TYPE_CHECKING:
     from alframe.cli.execute import Result
@@ -117,6 +119,7 @@ def _sweep(words: list[str]) -> int | None:
     args = get_args_parser().parse_args(words)
     if not args.multirun or any((args.cfg, args.info, args.help, args.hydra_help)):
         return None
+    check_one_run()
     from alframe.sweeps.drive import sweep
 
     return sweep(args.overrides, _config_dirs(words), CONFIGS)
@@ -130,5 +133,6 @@ def _said(error: Exception, words: list[str]) -> UserError:
     """Prints a user's mistake as one sentence and returns it."""
     folders = [CONFIGS, *_config_dirs(words)]
     explained = explain(error, _overrides(words), folders)
-    sys.stderr.write(f"alframe: {explained}\n")
+    if not repeats_others():
+        sys.stderr.write(f"alframe: {explained}\n")
     return explained

@@ -13,7 +13,7 @@ import alframe
 from alframe.cli.versions import versions
 from alframe.run_dir import flatten, is_harmless
 
-OWN = ("data", "learners", "models", "tasks", "options.py", "schedule.py")
+OWN = ("data", "learners", "models", "tasks", "options.py", "schedule.py", "world.py", "ranks.py")
 """What of alframe takes part in a fit."""
 KNOWN = ("alframe", "torch")  # these have their own place in a signature
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

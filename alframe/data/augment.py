@@ -87,6 +87,10 @@ class Draws:
         """Returns the draws of some places."""
         return self._each(lambda draws: draws[..., begin:end])
 
+    def at(self, places: Tensor) -> Draws:
+        """Returns the draws of some places, in their order."""
+        return self._each(lambda draws: draws[..., places])
+
     def to(self, device: torch.device) -> Draws:
         """Returns the draws on a device."""
         return self._each(lambda draws: draws.to(device))

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from alframe.data.augment import Augmentation, Draws, Stream, cut_out, draw
 from alframe.data.dataset import Dataset
+from alframe.data.deal import Deal, dealt
 from alframe.protocols import View
+from alframe.world import here
 
 
 class Mix(NamedTuple):
@@ -42,6 +44,7 @@ class Batch(NamedTuple):
         weights: [b], of mean 1 over all rows of the view, or None.
         positions: [b], of the batch's rows in the view.
         mix: What was mixed into the inputs, or None.
+        share: Of these rows in the batch that all processes of a run train on together.
     """
 
     inputs: Tensor
@@ -49,6 +52,7 @@ class Batch(NamedTuple):
     weights: Tensor | None
     positions: Tensor
     mix: Mix | None = None
+    share: float = 1.0
 
     def mean_loss(self, losses: Callable[[Tensor], Tensor]) -> Tensor:
         """Returns the mean loss of the batch; each label counts with its own row's weight.
@@ -118,7 +122,7 @@ class Epoch:
         others = inputs[self.partners[places.start : places.stop] - places.start]
         return torch.lerp(others, inputs, draws.shares.view(-1, *[1] * (inputs.ndim - 1)))
 
-    def batch(self, inputs: Tensor, places: range) -> Batch:
+    def batch(self, inputs: Tensor, places: range, share: float = 1.0) -> Batch:
         """Returns a batch of finished inputs."""
         part = slice(places.start, places.stop)
         weights = None if self.weights is None else self.weights[part]
@@ -127,7 +131,7 @@ class Epoch:
             others = self.partners[part]
             their_weights = None if self.weights is None else self.weights[others]
             mix = Mix(self.labels[others], their_weights, self.draws.shares[part])
-        return Batch(inputs, self.labels[part], weights, self.positions[part], mix)
+        return Batch(inputs, self.labels[part], weights, self.positions[part], mix, share)
 
 
 class Loader(ABC):
@@ -136,6 +140,8 @@ class Loader(ABC):
     Order and augmentation are a pure function of (seed, epoch, step), and the same for all
     loaders, so that a fit can go on in its middle, and elsewhere. Each row comes exactly once in
     an epoch. Epoch and first step are those that are set when the first batch is asked for.
+
+    Where several processes train together, each gets its part of each batch, see `dealt`.
 
     Args:
         data: Gives the inputs.
@@ -210,7 +216,10 @@ class Loader(ABC):
         # Lightning makes the iterator before it sets the epoch.
         start, self._start = self._start, 0
         order, draws, steps = self._order(), self._draws(), self._steps()
-        epoch = self._on_device(order, draws, steps)
+        deal = dealt(steps, here(), mixed=draws.shares is not None)
+        if deal is not None:
+            order, draws, steps = order[deal.places], draws.at(deal.places), deal.steps
+        epoch = self._on_device(order, draws, steps, deal)
         groups = [steps[i : i + self._at_once] for i in range(start, len(steps), self._at_once)]
         parts = [range(group[0].start, group[-1].stop) for group in groups]
         made = self._raw(order, draws, parts)
@@ -218,8 +227,10 @@ class Loader(ABC):
             inputs = epoch.finished(self._prepare.normalize(raw), places, self._how.cutout)
             inputs = self._prepare.view(inputs)
             for step in group:
-                own = slice(step.start - places.start, step.stop - places.start)
-                yield epoch.batch(inputs[own], step)
+                own = step if deal is None else deal.own(step)
+                part = slice(own.start - places.start, own.stop - places.start)
+                share = 1.0 if deal is None else deal.share(step)
+                yield epoch.batch(inputs[part], own, share)
 
     def _steps(self) -> list[range]:
         """Returns the places of each batch."""
@@ -237,12 +248,15 @@ class Loader(ABC):
         shape = self._data.input_shape
         return draw(self._how, len(self._labels), shape, self._seed, self._epoch)
 
-    def _on_device(self, order: Tensor, draws: Draws, steps: Sequence[range]) -> Epoch:
+    def _on_device(
+        self, order: Tensor, draws: Draws, steps: Sequence[range], deal: Deal | None
+    ) -> Epoch:
         partners = None
         if draws.shares is not None:
             partners = torch.arange(len(order)) - 1
             for step in steps:
-                partners[step.start] = step.stop - 1
+                # of what was dealt, the first place is there only to be mixed into the second
+                partners[step.start] = step.stop - 1 if deal is None else step.start
             partners = partners.to(self._device)
         positions = order.to(self._device)
         weights = None if self._weights is None else self._weights[positions]

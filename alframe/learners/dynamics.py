@@ -13,6 +13,7 @@ from alframe.errors import UserError
 from alframe.observations import Table
 from alframe.protocols import Need, Rows
 from alframe.tasks.classification import DYNAMICS
+from alframe.world import here
 
 
 def stop_after(needs: Sequence[Need], epochs: int) -> int:
@@ -99,8 +100,15 @@ class Recorder:
 
     def end_epoch(self) -> None:
         """Moves on to the next epoch."""
-        self.history[self.epochs_done] = self._current
+        self.history[self.epochs_done] = self._whole()
+        self._current.zero_()
         self.epochs_done += 1
+
+    def _whole(self) -> Tensor:
+        """Returns what all processes recorded of the epoch; each row was trained on in one."""
+        if here().size == 1:
+            return self._current
+        return here().total(self._current.float()).to(self._current.dtype)
 
     def table(self, rows: Rows) -> Table:
         """Returns the finished epochs.
@@ -117,12 +125,13 @@ class Recorder:
         return {
             "history": self.history[: self.epochs_done].cpu(),
             "epochs": self.epochs_done,
-            "current": self._current.cpu(),
+            "current": self._whole().cpu(),
         }
 
     def load(self, state: dict[str, Tensor | int]) -> None:
         """Goes on from `state`."""
         self.epochs_done = int(state["epochs"])
         self.history[: self.epochs_done] = torch.as_tensor(state["history"]).to(self.history.device)
-        if "current" in state:  # version 0.1.0 saved at the end of an epoch alone
+        # version 0.1.0 saved at the end of an epoch alone; what all processes recorded is one's
+        if "current" in state and here().first:
             self._current.copy_(torch.as_tensor(state["current"]))

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from alframe.data.dataset import Dataset
 from alframe.errors import UserError
 from alframe.files import CorruptFileError, decode_state, encode_state, write_atomic
-from alframe.learners.evaluate import Split, forward, split_arrays
+from alframe.learners.dealt import observed_together
+from alframe.learners.evaluate import Split, batch_size, forward, split_arrays
 from alframe.learners.hardware import Hardware
 from alframe.learners.lightning import LightningFitted, LightningLearner
-from alframe.observations import TableObservations, one_pass, passed_over
+from alframe.observations import Table, TableObservations, one_pass, passed_over
 from alframe.options import check_whole
 from alframe.protocols import Need, Rows, State, View, Workspace
 from alframe.tasks.classification import Classification
+from alframe.world import here
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ class EnsembleLearner:
 
     def _fit_member(self, view: View, seed: int, place: MemberWorkspace) -> LightningFitted:
         """Trains a member, goes on with it, or returns it from where it was saved."""
-        saved = place.saved()
+        saved = here().on_first(place.saved)
         if saved is not None:
             return self.member.restore(saved)
         fitted = self.member.fit(view, np.random.default_rng(seed), (), place)
@@ -205,7 +207,11 @@ class EnsembleFitted:
         """See `alframe.protocols.Fitted.observe`."""
         for need in requests:
             self.learner.bytes_per_row(need)  # refuses more draws than there are members
-        return TableObservations(one_pass(requests, self._batches(passed_over(requests))))
+        size = batch_size(self.learner.member.hardware.device)
+        return TableObservations(observed_together(requests, size, self._looked))
+
+    def _looked(self, requests: Mapping[Need, Rows]) -> dict[Need, Table]:
+        return one_pass(requests, self._batches(passed_over(requests)))
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         of = self.learner.member

@@ -11,15 +11,22 @@ from torch import Tensor, nn
 
 from alframe.data.dataset import Dataset
 from alframe.data.device import Preparer, is_resident, resident
+from alframe.learners.dealt import part_of
 from alframe.learners.dropout import ConsistentDropout
 from alframe.limits import available_bytes
 from alframe.models.embedding import logits_and_embedding
 from alframe.progress import bar
 from alframe.protocols import Array, Rows
-from alframe.tasks.classification import Classification
+from alframe.tasks.classification import Classification, Meter
+from alframe.world import here
 
 Split = Literal["validation", "test"]
 CPU_BATCH, GPU_BATCH = 128, 1024  # a CPU's caches want little at a time, a GPU's cores much
+
+
+def batch_size(device: torch.device) -> int:
+    """Returns how many rows are looked at at a time."""
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
 
 
 def split_arrays(data: Dataset, split: Split) -> tuple[Array, Array]:
@@ -63,7 +70,7 @@ def forward(
     prepare = Preparer(data, device)
     source = _source(data, inputs, device)
     places = torch.from_numpy(rows).to(source.device)
-    size = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+    size = batch_size(device)
     model.eval()
     try:
         with bar("looking at rows", len(rows) // size) as advance:
@@ -110,6 +117,30 @@ def evaluate(
     inputs, labels = split_arrays(data, split)
     meter = task.meter(device)
     wanted = torch.from_numpy(labels).to(device)
+    if here().size > 1:
+        return _evaluate_together(model, data, inputs, meter, wanted)
     for seen in forward(model, data, inputs, np.arange(len(labels)), device):
         meter.update(seen.logits.float(), wanted[seen.places])
     return meter.compute()
+
+
+def _evaluate_together(
+    model: nn.Module, data: Dataset, inputs: Array, meter: Meter, labels: Tensor
+) -> dict[str, float]:
+    """Lets each process look at its part; the first one measures all, batch by batch as alone."""
+    size = batch_size(labels.device)
+    own = np.arange(len(labels))[part_of(len(labels), size, here())]
+    logits = [seen.logits.float() for seen in forward(model, data, inputs, own, labels.device)]
+    width = here().share(logits[0].shape[1:] if logits else None)
+    none = torch.empty(0, *(width or ()), device=labels.device)
+    everything = here().joined(torch.cat([none, *logits]))
+
+    def measure() -> dict[str, float]:
+        assert everything is not None
+        for some, theirs in zip(
+            torch.split(everything, size), torch.split(labels, size), strict=True
+        ):
+            meter.update(some, theirs)
+        return meter.compute()
+
+    return here().on_first(measure)

@@ -74,15 +74,15 @@ class Graphs:
 
 def copied(part: Any) -> Any:
     """Returns a copy of nested named tuples of tensors."""
-    if part is None or isinstance(part, Tensor):
-        return None if part is None else part.clone()
-    return type(part)(*map(copied, part))
+    if isinstance(part, Tensor):
+        return part.clone()
+    return type(part)(*map(copied, part)) if isinstance(part, tuple) else part
 
 
 def tensors(part: Any) -> Iterator[Tensor]:
     """Yields the tensors of nested named tuples, in their order."""
     if isinstance(part, Tensor):
         yield part
-    elif part is not None:
+    elif isinstance(part, tuple):
         for inner in part:
             yield from tensors(inner)

@@ -12,6 +12,7 @@ import torch
 
 from alframe.errors import UserError
 from alframe.options import is_whole
+from alframe.world import here
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 GPU_STEPS_PER_CALL = 32
@@ -35,6 +36,8 @@ class Hardware:
         cuda_graphs: Whether an optimizer step is one launch, not hundreds; ``auto`` on a GPU.
         steps_per_call: Optimizer steps in one step of Lightning; ``auto`` is 1 on a CPU and 32 on a
             GPU. It changes no result; a killed fit goes on between two calls.
+        parallel: None for one process; ``ddp`` for those that torchrun or srun started, with a
+            device each. Then nothing is compiled and no CUDA graphs are used.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -43,6 +46,7 @@ class Hardware:
     compile: Literal["auto"] | bool = "auto"
     cuda_graphs: Literal["auto"] | bool = "auto"
     steps_per_call: Literal["auto"] | int = "auto"
+    parallel: Literal["ddp"] | None = None
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("auto", "cpu", "gpu"):
@@ -55,6 +59,7 @@ class Hardware:
             raise UserError(
                 "trainer.accelerator=gpu: expected a CUDA device, found none; use trainer=cpu"
             )
+        self._check_parallel()
         for key in ("compile", "cuda_graphs"):
             value = getattr(self, key)
             if value not in ("auto", True, False):
@@ -75,6 +80,16 @@ class Hardware:
                 f"trainer.steps_per_call={steps}: expected auto or a whole number, 1 or more"
             )
 
+    def _check_parallel(self) -> None:
+        if self.parallel not in (None, "ddp"):
+            raise UserError(f"trainer.parallel={self.parallel}: expected ddp or null")
+        for key in ("compile", "cuda_graphs"):
+            if self.parallel and getattr(self, key) is True:
+                raise UserError(
+                    f"trainer.{key}=true: expected auto or false with trainer.parallel=ddp, whose "
+                    "steps wait for other processes in their middle"
+                )
+
     def set_up(self) -> None:
         """Sets torch's deterministic mode, for observing and evaluating as well as for training."""
         if self.deterministic:
@@ -86,10 +101,12 @@ class Hardware:
     @property
     def device(self) -> torch.device:
         """The device."""
-        gpu = self.accelerator == "gpu" or (
-            self.accelerator == "auto" and torch.cuda.is_available()
-        )
-        return torch.device("cuda", 0) if gpu else torch.device("cpu")
+        if not uses_gpu(self.accelerator):
+            return torch.device("cpu")
+        if self.parallel is None:
+            return torch.device("cuda", 0)
+        # Where srun shows each process its own GPU only, that is number 0.
+        return torch.device("cuda", here().local_rank % torch.cuda.device_count())
 
     @property
     def gpus(self) -> list[int]:
@@ -115,14 +132,15 @@ class Hardware:
     def compiles(self, steps: int) -> bool:
         """Tells whether a fit of so many full batches is compiled."""
         if self.compile == "auto":
-            return self.device.type == "cuda" and steps >= PAYS_AFTER
+            gpu = self.device.type == "cuda" and self.parallel is None
+            return gpu and steps >= PAYS_AFTER
         return self.compile
 
     @property
     def captures(self) -> bool:
         """Whether steps are replayed as CUDA graphs, which a scaled loss in float16 forbids."""
         wanted = self.cuda_graphs is not False and self.device.type == "cuda"
-        return wanted and self.autocast is not torch.float16
+        return wanted and self.parallel is None and self.autocast is not torch.float16
 
     @property
     def calls(self) -> int:
@@ -133,9 +151,17 @@ class Hardware:
 
     def describe(self) -> str:
         """Returns the device in words, for records."""
+        count = here().processes
+        several = f"{count} processes, each with " if count > 1 else ""
         if self.device.type == "cuda":
-            return torch.cuda.get_device_name(self.device)
-        return f"cpu: {torch.get_num_threads()} threads of {os.cpu_count()} cores, {_cpu_name()}"
+            return several + torch.cuda.get_device_name(self.device)
+        threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+        return f"{several}cpu: {threads}, {_cpu_name()}"
+
+
+def uses_gpu(accelerator: str) -> bool:
+    """Says whether a trainer's accelerator is a GPU, on this machine."""
+    return accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available())
 
 
 def _cpu_name() -> str:

@@ -23,6 +23,7 @@ from alframe.learners.leaving import Leaving
 from alframe.learners.module import FitModule, losses_of
 from alframe.learners.recipe import Recipe
 from alframe.protocols import Workspace
+from alframe.world import here
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
@@ -79,6 +80,7 @@ class Keeper(Checkpoint):
         self._compiled = 0.0  # seconds of compiling, of this part of the fit, that are counted
         self._saved_at = time.monotonic()
         self.leaving = Leaving()
+        self._leaves = False
         self.advance: Callable[[], None] = lambda: None
 
     def state_dict(self) -> dict[str, Any]:
@@ -90,9 +92,10 @@ class Keeper(Checkpoint):
             "curve": self.curve,
             "best_loss": self._best_loss,
             "epochs_without_gain": self._epochs_without_gain,
-            "loss_sum": float(self._loss_sum),
+            "loss_sum": self._summed_loss(),
             "losses": self._losses,
             "random": random_states(),
+            "random_of_others": here().gather(random_states())[1:],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -103,9 +106,12 @@ class Keeper(Checkpoint):
         self.curve = state_dict["curve"]
         self._best_loss = state_dict["best_loss"]
         self._epochs_without_gain = state_dict["epochs_without_gain"]
-        self._loss_sum = state_dict.get("loss_sum", 0.0)
         self._losses = state_dict.get("losses", 0)
-        self._random = state_dict.get("random", [])
+        states = [state_dict.get("random", []), *state_dict.get("random_of_others", [])]
+        self._loss_sum = 0.0
+        if here().first:
+            self._loss_sum = state_dict.get("loss_sum", 0.0)
+        self._random = states[here().rank] if here().rank < len(states) else []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Takes up the random numbers and starts the clock, for a fit that goes on in an epoch."""
@@ -115,7 +121,8 @@ class Keeper(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock, the epoch's mean loss and its random numbers."""
-        sequence = np.random.SeedSequence([self._seed, trainer.current_epoch])
+        others = [here().rank] if here().rank else []  # which drop other values of other rows
+        sequence = np.random.SeedSequence([self._seed, trainer.current_epoch, *others])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
         self._loss_sum, self._losses = 0.0, 0
         self._started = time.perf_counter()
@@ -125,21 +132,22 @@ class Keeper(Checkpoint):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Any,  # noqa: ARG002
+        batch: Any,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Moves the progress bar, and saves where it is time to."""
         self.advance()
-        told = losses_of(outputs)
+        told = losses_of(outputs, batch)
         if told is not None:
             self._loss_sum = self._loss_sum + told[0]
             self._losses += told[1]
-        if not trainer.is_last_batch and self._is_time_to_save():  # else the epoch's end saves
+        if trainer.is_last_batch:  # the epoch's end saves and leaves
+            return
+        if self._is_time_to_save():
             self._stop_clock(pl_module)
             self._save(trainer)
             self._started = time.perf_counter()
-        if not trainer.is_last_batch:
-            self._leave()
+        self._leave()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops the clock; evaluates, reports, stops early and saves where it is time to."""
@@ -153,12 +161,12 @@ class Keeper(Checkpoint):
         if self._recipe.curve_every and epoch % self._recipe.curve_every == 0 and not ends:
             values["test_error"] = self.add_point(epoch, "test", self._evaluate("test"))
         self._workspace.log(epoch, values)
-        if self._is_time_to_save() and (self.leaving.asked if last else not ends):
+        if self._is_time_to_save() and (self._leaves if last else not ends):
             self._save(trainer)
         self._leave()
 
     def _leave(self) -> None:
-        if self.leaving.asked:
+        if self._leaves:
             raise KeyboardInterrupt
 
     def _stop_clock(self, module: pl.LightningModule) -> None:
@@ -175,13 +183,18 @@ class Keeper(Checkpoint):
         """Returns the epoch's mean training loss, where the module told its losses."""
         if not self._losses:
             return {}
-        loss = float(self._loss_sum) / self._losses
+        loss = self._summed_loss() / self._losses
         if not np.isfinite(loss):
             raise UserError(
                 f"the training loss is {loss} in epoch {epoch}: expected a finite "
                 "number; lower the learner's recipe.learning_rate"
             )
         return {"train_loss": loss}
+
+    def _summed_loss(self) -> float:
+        if here().size == 1:
+            return float(self._loss_sum)
+        return sum(here().gather(float(self._loss_sum)))
 
     def add_point(self, epoch: int, split: Split, metrics: dict[str, float]) -> float:
         """Adds a split's error to the fit's curve and returns it."""
@@ -203,13 +216,19 @@ class Keeper(Checkpoint):
         return loss
 
     def _is_time_to_save(self) -> bool:
+        """Says so to all processes at the same step, and that the fit is to be left."""
         waited = time.monotonic() - self._saved_at
-        due = self.leaving.asked or waited >= self._recipe.checkpoint_seconds
-        return self.folder is not None and due
+        due = self.folder is not None and waited >= self._recipe.checkpoint_seconds
+        keeps = self.folder is not None
+        # What is asked for after this is for the next step: all leave after the same one.
+        self._leaves, due, keeps = here().either(self.leaving.asked, due, keeps)
+        return keeps and (due or self._leaves)
 
     def _save(self, trainer: pl.Trainer) -> None:
         folder = self.folder
-        assert folder is not None
+        if folder is None:  # another process writes; all must take part
+            trainer.save_checkpoint(os.devnull)
+            return
         # Written beside its place, synced and moved: a kill leaves the old checkpoint or the new.
         partial = folder / f".{CHECKPOINT}.partial"
         trainer.save_checkpoint(partial)

@@ -21,13 +21,18 @@ class Leaving:
     """
 
     def __init__(self) -> None:
+        self._joined = False
         self._number: int | None = None
         self._mine: dict[int, Any] = {}  # by signal, whose place was taken
 
     @property
     def asked(self) -> bool:
         """Whether a signal has come."""
-        return self._number is not None
+        return self._joined or self._number is not None
+
+    def join(self, asked: bool) -> None:
+        """Leaves too, where a process that shares the fit was asked to."""
+        self._joined = self._joined or asked
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -61,8 +66,7 @@ class Leaving:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and self._mine[number] is signal.default_int_handler:
             signal.default_int_handler(number, frame)
-        if not self.asked:
-            self._number = number
+        self._number = self._number or number
 
     def _why(self) -> KeyboardInterrupt:
         if self._number is None or self._mine[self._number] is signal.default_int_handler:

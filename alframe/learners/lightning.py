@@ -17,15 +17,17 @@ from alframe.data.loaders import make_loader
 from alframe.data.stored import check_in_memory
 from alframe.errors import UserError
 from alframe.learners.calls import Calls
+from alframe.learners.dealt import observed_together
 from alframe.learners.dropout import ConsistentDropout, dropping_layers
 from alframe.learners.dynamics import Recorder, history_bytes, history_table, stop_after
-from alframe.learners.evaluate import Split, evaluate, forward, observed
+from alframe.learners.evaluate import Split, batch_size, evaluate, forward, observed
 from alframe.learners.hardware import Hardware
 from alframe.learners.keeper import Keeper
 from alframe.learners.module import FitModule
 from alframe.learners.own import Maker, make_network, own_module
 from alframe.learners.recipe import Recipe
 from alframe.learners.step import Objective
+from alframe.learners.synced import synced
 from alframe.learners.training import make_trainer, train
 from alframe.meter import Meter
 from alframe.models.flops import multiply_adds
@@ -112,7 +114,7 @@ class LightningLearner:
         recorder = Recorder(fields, epochs, len(view.rows), device) if fields else None
         with torch.random.fork_rng(devices=self.hardware.gpus):
             torch.manual_seed(seed)
-            model = self.build()
+            model = synced(self.build(), device)
             keeper = Keeper(
                 self.recipe,
                 seed,
@@ -243,11 +245,15 @@ class LightningFitted:
     def observe(self, requests: Mapping[Need, Rows]) -> TableObservations:
         """See `alframe.protocols.Fitted.observe`."""
         of = self.learner
-        rows = passed_over(requests)
+        device = of.hardware.device
         draws = max((n.draws for n in requests if n.what == "mc_probs"), default=0)
         dropout = ConsistentDropout(self.model, self.seed, draws) if draws else None
-        batches = observed(self.model, of.data, rows, of.task, of.hardware.device, dropout)
-        tables = one_pass(requests, batches)
+
+        def look(some: Mapping[Need, Rows]) -> dict[Need, Table]:
+            rows = passed_over(some)
+            return one_pass(some, observed(self.model, of.data, rows, of.task, device, dropout))
+
+        tables = observed_together(requests, batch_size(device), look)
         if self.dynamics is not None:
             tables |= {need: self.dynamics for need in requests if need.what == "dynamics"}
         return TableObservations(tables)

@@ -12,6 +12,7 @@ from torch import Tensor
 from alframe.data.batches import Batch
 from alframe.learners.dynamics import Recorder
 from alframe.learners.hardware import Hardware
+from alframe.learners.parallel import WeightedDDP
 from alframe.learners.recipe import Recipe
 from alframe.learners.step import Objective, Step
 
@@ -61,6 +62,8 @@ class FitModule(pl.LightningModule):
             getattr(self.trainer.precision_plugin, "scaler", None),
         )
         step.recorder = self.recorder
+        if isinstance(self.trainer.strategy, WeightedDDP):
+            step.weighted = self.trainer.strategy.weighted
         return step
 
     def training_step(self, call: Iterable[Batch], batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
@@ -112,14 +115,18 @@ class FitModule(pl.LightningModule):
             self.recorder.load(checkpoint["recorder"])
 
 
-def losses_of(outputs: Any) -> tuple[Tensor, int] | None:
+def losses_of(outputs: Any, batch: Any) -> tuple[Tensor, int] | None:
     """Returns the sum of the losses of a call and their number, as far as a module told them.
+
+    Of several processes, each counts with its share of a batch.
 
     Args:
         outputs: What Lightning gives after a call: the ``loss`` of a module of the user's own is
             that of one batch.
+        batch: What was trained on.
     """
     loss = outputs.get("loss") if isinstance(outputs, dict) else None
     if not isinstance(loss, Tensor):
         return None
-    return loss.detach().double(), int(outputs.get("steps", 1))
+    share = batch.share if isinstance(batch, Batch) else 1.0  # ours has counted it
+    return loss.detach().double() * share, int(outputs.get("steps", 1))

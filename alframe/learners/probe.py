@@ -16,13 +16,15 @@ from torch import Tensor
 from alframe.data.dataset import Dataset
 from alframe.data.stored import is_stored
 from alframe.errors import UserError
+from alframe.learners.dealt import observed_together
 from alframe.learners.evaluate import Split, split_arrays
 from alframe.learners.linear_scan import Directions, scan
-from alframe.observations import TableObservations, one_pass, passed_over
+from alframe.observations import Table, TableObservations, one_pass, passed_over
 from alframe.options import check_range, check_whole
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.store import Store
 from alframe.tasks.classification import Classification
+from alframe.world import here
 
 BATCH = 4096  # rows of float64 features at a time
 EVALUATED = 2**16  # likewise, where nothing but logits is made of them
@@ -78,7 +80,10 @@ class ProbeLearner:
         needs: Sequence[Need],  # noqa: ARG002 it records no dynamics
         workspace: Workspace,  # noqa: ARG002 it is over before it could be killed
     ) -> ProbeFitted:
-        """See `alframe.protocols.Learner.fit`."""
+        """See `alframe.protocols.Learner.fit`; of several processes the first one fits."""
+        return self.restore(here().on_first(lambda: self._solve(view).state()))
+
+    def _solve(self, view: View) -> ProbeFitted:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -152,8 +157,13 @@ class ProbeFitted:
         """See `alframe.protocols.Fitted.observe`."""
         rows, inputs = passed_over(requests), self.learner.data.inputs
         if is_stored(inputs) and {need.what for need in requests} <= {"probs"}:
+            if not here().first:  # reading is what takes the time, and one process is enough
+                return TableObservations({})
             return TableObservations(one_pass(requests, self._scanned(inputs.store, rows)))
-        return TableObservations(one_pass(requests, self._batches(rows)))
+        return TableObservations(observed_together(requests, BATCH, self._looked))
+
+    def _looked(self, requests: Mapping[Need, Rows]) -> dict[Need, Table]:
+        return one_pass(requests, self._batches(passed_over(requests)))
 
     def _scanned(self, store: Store, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         """Yields probabilities as `_batches` does, in float32, at the speed of reading the rows."""
@@ -179,6 +189,9 @@ class ProbeFitted:
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """See `alframe.protocols.Fitted.evaluate`."""
+        return here().on_first(lambda: self._evaluate(split))
+
+    def _evaluate(self, split: Split) -> dict[str, float]:
         inputs, labels = split_arrays(self.learner.data, split)
         meter = self.learner.task.meter(torch.device("cpu"))
         for start in range(0, len(labels), EVALUATED):

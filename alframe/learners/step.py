@@ -109,6 +109,8 @@ class Step:
 
     Attributes:
         recorder: Takes the dynamics, or None.
+        weighted: Of a mean loss over a part of a batch and that part's share, gives the loss whose
+            gradients the processes put together; None where there is one process.
         losses: float64 [], the sum of the losses; whoever reads it sets it to zero.
         compile_seconds: How much longer the first compiled step took than the second.
     """
@@ -135,6 +137,7 @@ class Step:
         self._graphs = Graphs() if hardware.captures else None
         self._may_go_on = hardware.compile == "auto"  # where compiling fails
         self.recorder: Recorder | None = None
+        self.weighted: Callable[[Tensor, float], Tensor] | None = None
         self.losses = torch.zeros((), dtype=torch.float64, device=self._device)
 
     def __call__(self, batch: Batch) -> None:
@@ -192,9 +195,13 @@ class Step:
         # Each weight is cast once a step anyway, and a captured step must not keep casts.
         with torch.autocast(self._device.type, self._half, mixed, cache_enabled=False):
             loss, values = self._objective.measure(batch, compiled)
-        if self.recorder is not None and values is not None:
+        if self.recorder is not None and values is not None and batch.share:
             self.recorder.record(batch.positions, values)
-        self.losses += loss.detach()
+        if self.weighted is None:
+            self.losses += loss.detach()
+        else:
+            self.losses += loss.detach() * batch.share
+            loss = self.weighted(loss, batch.share)
         if self._scaler is not None:
             self._scaler.scale(loss).backward()
             self._scaler.step(self._optimizer)

@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 from alframe.learners.calls import Calls
 from alframe.learners.hardware import Hardware
 from alframe.learners.keeper import Keeper, checkpoint_in
+from alframe.learners.parallel import WeightedDDP
 from alframe.progress import bar
+from alframe.world import here
 
 
 def train(
@@ -33,8 +35,10 @@ def train(
 
 
 def _fit(module: pl.LightningModule, calls: Calls, keeper: Keeper, trainer: pl.Trainer) -> None:
+    checkpoint = here().on_first(lambda: checkpoint_in(keeper.folder))
     try:
-        trainer.fit(module, calls, ckpt_path=checkpoint_in(keeper.folder), weights_only=True)
+        trainer.fit(module, calls, ckpt_path=checkpoint, weights_only=True)
+        keeper.leaving.join(*here().either(keeper.leaving.asked))
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from stop
@@ -45,9 +49,11 @@ def make_trainer(hardware: Hardware, epochs: int, keeper: Keeper) -> pl.Trainer:
     """Returns a trainer that only trains: the keeper saves, nothing is logged or printed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        world, device = here(), hardware.device
         return pl.Trainer(
-            accelerator="gpu" if hardware.device.type == "cuda" else "cpu",
+            accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=1,
+            strategy="auto" if world.size == 1 else WeightedDDP(device, world),
             precision=hardware.lightning_precision,  # type: ignore[arg-type]
             deterministic=hardware.deterministic,
             max_epochs=epochs,

@@ -98,7 +98,7 @@ def _choose(stages: Stages, pool: Pool, look: Look, size: int, index: int) -> tu
     """Selects as the proxy did, from the same random stream; returns the rows and the seconds."""
     stream = rng(stages.seed, "select", index)
     with Meter() as meter:
-        query = stages.parts.strategy.select(size, look.candidates, pool, look.seen, stream)
+        query = stages.pick(size, pool, look, stream)
     check_query(query, size, look.candidates)
     return query.rows, meter.seconds
 
@@ -115,7 +115,7 @@ def _correlations(
 def _scores(stages: Stages, pool: Pool, look: Look) -> Array:
     """Returns the scores of all candidates [n], in their order."""
     size, stream = len(look.candidates), rng(stages.seed, "select")
-    query = stages.parts.strategy.select(size, look.candidates, pool, look.seen, stream)
+    query = stages.pick(size, pool, look, stream)
     assert query.scores is not None  # what scores_rows promises
     scores: Array = query.scores[np.argsort(query.rows)]
     return scores

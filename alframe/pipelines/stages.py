@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,12 +17,13 @@ from alframe.parts import Parts
 from alframe.pipelines.costs import NO_COSTS, fit_costs
 from alframe.pipelines.workspace import FitWorkspace, TrackerLike
 from alframe.pool import Pool
-from alframe.protocols import Array, Fitted, Learner, Need, Observations, Rows, State, View
+from alframe.protocols import Array, Fitted, Learner, Need, Observations, Query, Rows, State, View
 from alframe.record import Record, is_cost
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
 from alframe.selection import check_query, scoped
 from alframe.sharing import MAKERS, Wanted, others
+from alframe.world import here
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +99,14 @@ class Stages:
 
         def train(scratch: Path) -> Fitted:
             log.info("%s: training on %d rows", name, len(view.rows))
-            workspace = FitWorkspace(scratch, name, self.tracker)
+            workspace = FitWorkspace(scratch if here().first else None, name, self.tracker)
             return learner.fit(view, rng(*stream), needs, workspace)
 
         def obtain() -> State:
             sharing, state = self.parts.sharing, None
             if sharing is not None:
                 wanted = Wanted(name, self.parts.role(learner), view, stream, needs)
-                state = sharing.fit(wanted, self.run, train)
+                state = here().lead(partial(sharing.fit, wanted, self.run), train)
             return train(self.run.scratch(key)).state() if state is None else state
 
         state = self.run.once(f"{key}/fitted", obtain)
@@ -167,7 +169,7 @@ class Stages:
         strategy = self.parts.strategy
         stream = rng(self.seed, "candidates", round_id)
         with Meter() as finding:
-            candidates = self.parts.candidates.rows(pool, size, stream)
+            candidates = here().on_first(lambda: self.parts.candidates.rows(pool, size, stream))
         requests = {need: scoped(need, candidates, pool) for need in strategy.needs}
         if selector is None or not requests:
             return Look(candidates, _Nothing(), finding.seconds)
@@ -193,9 +195,7 @@ class Stages:
             looked = look()
             stream = rng(self.seed, "select", round_id)
             with Meter() as meter:
-                query = self.parts.strategy.select(
-                    size, looked.candidates, pool, looked.seen, stream
-                )
+                query = self.pick(size, pool, looked, stream)
             check_query(query, size, looked.candidates)
             touched = np.zeros(len(pool.asked), dtype=bool)
             touched[: len(self._touched)] = self._touched
@@ -218,6 +218,11 @@ class Stages:
             self._touched = np.unpackbits(query["touched"], count=len(pool.asked)).astype(bool)
         return query
 
+    def pick(self, size: int, pool: Pool, look: Look, stream: np.random.Generator) -> Query:
+        """Lets the strategy pick, in the one process that has all that was seen."""
+        select = self.parts.strategy.select
+        return here().on_first(lambda: select(size, look.candidates, pool, look.seen, stream))
+
     def share_touched(self, pool: Pool) -> float:
         """Returns the share of the pool that is labeled or was ever a candidate, in [0, 1]."""
         touched = pool.asked >= 0
@@ -234,7 +239,7 @@ class Stages:
         """
 
         def ask() -> State:
-            answered, labels = self.parts.oracle.answer(rows)
+            answered, labels = here().on_first(lambda: self.parts.oracle.answer(rows))
             if len(np.unique(answered)) != len(answered) or not np.isin(answered, rows).all():
                 raise ValueError("the oracle answered rows that were not asked for, or a row twice")
             if len(answered) < len(rows):

@@ -30,8 +30,10 @@ class Meter:
     def __init__(self, num_classes: int, device: torch.device) -> None:
         # Looking for strange labels would make the host wait for every batch.
         checks = device.type == "cpu"
-        self._confusion = MulticlassConfusionMatrix(num_classes, validate_args=checks).to(device)
-        self._loss = MeanMetric().to(device)
+        self._confusion = MulticlassConfusionMatrix(
+            num_classes, validate_args=checks, sync_on_compute=False
+        ).to(device)
+        self._loss = MeanMetric(sync_on_compute=False).to(device)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: logits [b, classes], labels [b]."""
