@@ -17,7 +17,7 @@ import pytest
 from sweep_parts import SLOW_FITS, Sweep, assert_same_sweep, starts
 from tiny_runs import ROOT, environment
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1600)]
 JOBS = (
     "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
     "hydra.launcher.timeout_min=20", "hydra.launcher.partition=main",
@@ -148,7 +148,7 @@ def test_the_small_reproduction_as_an_array_and_its_report(tmp_path):
         env=environment(PYTHON=sys.executable), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith("18 runs as job ")
-    wait_for(lambda: not told("squeue", "--noheader", "--me"), seconds=800)
+    wait_for(lambda: not told("squeue", "--noheader", "--me"), seconds=1500)
     (report,) = (folder / "jobs").glob("report_*.out")
     assert "0 of 18 runs are missing" in report.read_text()
     assert (folder / "results" / "svp_cifar10_headline.json").is_file()
