@@ -166,7 +166,8 @@ class Ranks(World):
         broken = isinstance(error, RuntimeError)
         failure = self.watch.posted(2.0 if broken else 0.0)
         if failure is None or failure.rank == self.rank:
-            words = str(error) if mistake else f"{type(error).__name__}: {error}"
+            what = f"process {self.rank} failed ({type(error).__name__}: {error})"
+            words = str(error) if mistake else what
             stopped = isinstance(error, KeyboardInterrupt)
             self.watch.post(Failure(self.rank, words, mistake, stopped))
             raise error
@@ -181,7 +182,7 @@ class Ranks(World):
             raise UserError(failure.reason) from error
         if mistake:
             raise error
-        raise RuntimeError(f"process {failure.rank} failed ({failure.reason})") from error
+        raise RuntimeError(failure.reason) from error
 
 
 def sendable(error: Exception) -> Exception:

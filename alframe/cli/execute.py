@@ -153,8 +153,7 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
 def _note_loss(run: RunDir, failure: Failure) -> None:
     """Records what ended the run in another process."""
     state = "interrupted" if failure.interrupted else "failed"
-    reason = f"process {failure.rank}: {failure.reason}"
-    run.update_status(state=state, reason=reason, finished=now())
+    run.update_status(state=state, reason=failure.reason, finished=now())
 
 
 def _loggers(config: Mapping[str, Any], run: RunDir) -> list[Any]:
