@@ -31,9 +31,9 @@ def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"
     if folder is None:
         raise UserError(f"{key}=null: expected the folder of a store; fill one with {command}")
     store = Store.open(folder, key)
-    wanted = {"split": split, "inputs": data.inputs_fingerprint(split)}
-    for name, value in wanted.items():
-        if store.parts.get(name) != value:
+    right = {"split": store.parts.get("split") == split, "inputs": data.is_embedded_in(store, split)}
+    for name, is_right in right.items():
+        if not is_right:
             raise UserError(
                 f"{key}={folder}: expected the {split} rows of data={data.name}, got another "
                 f"{name} ({store.parts.get(name)}); change data, or fill a store with {command}"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from embedded_parts import embedded_words
 from tiny_runs import ACTIVE, assert_same_results, environment
 
 from alframe.cli import run
@@ -79,6 +80,38 @@ def test_a_resumed_run_may_have_them_elsewhere(workdir):
     status = json.loads((path / "status.json").read_text())
     again = run(*MADE, "run_dir=mine", "embeddings.dir=moved")
     assert json.loads((again.path / "status.json").read_text()) == status
+
+
+SEARCH = (
+    "learner@target=probe", "schedule.initial=20", "schedule.query_size=10", "schedule.budget=30",
+    "logger=[]", "candidates=seals", "candidates.k=8",
+)  # fmt: skip
+
+
+def test_stores_made_of_stores_are_told_apart(workdir, capsys):
+    """Those of two encoders hold different rows, though both are of the same images."""
+    first, second = (embedded_words(workdir, name) for name in "ab")
+    assert embed([*first, "encoder=raw", "trainer=cpu", "out=raw"]) == 0
+    assert embed([*second, "encoder=raw", "trainer=cpu", "out=raw"]) == 2
+    assert "raw holds a store of something else: expected the same, changed are inputs" in (
+        capsys.readouterr().err
+    )
+    made = ("encoder@embeddings.encoder=raw", "embeddings.dir=made", "trainer=cpu")
+    for words in (first, second, [*first, "data.subset=200"]):  # of which the moments are others
+        run(*words, *SEARCH, *made)
+    assert len(list(Path("made").iterdir())) == 3
+    run(*first, *SEARCH, *made, "strategy=margin", "embeddings.learn=true")
+    assert len(list(Path("made").iterdir())) == 4  # and the test rows
+
+
+def test_a_store_of_the_same_images_may_be_searched_where_others_are_learned_from(workdir):
+    first = embedded_words(workdir, "a")
+    embedded_words(workdir, "b")
+    status = json.loads(
+        (run(*first, *SEARCH, "embeddings.train=b_train").path / "status.json").read_text()
+    )
+    made = [status["embeddings"]["index"], status["embeddings"]["selector"]["of"]]
+    assert [each["encoder"] for each in made] == ["b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from alframe.data.embedded import embedded
 from alframe.data.statistics import Moments, mean_and_std, standardizing
 from alframe.data.stored import StoredRows, check_in_memory
 from alframe.errors import UserError
+from alframe.store import Store
+from alframe.store.manifest import Layout, Manifest
 from alframe.store.plan import Plan
 from alframe.store.writer import StoreWriter, Work
 
@@ -45,7 +47,17 @@ def test_rows_and_labels_are_those_of_the_files(words, keep_gib):
     for _ in range(2):  # the second time what was kept is read
         again = embedded(**words, keep_gib=keep_gib)
         np.testing.assert_allclose([again.mean, again.std], expected, rtol=1e-5)
-    assert data.inputs_fingerprint("train") == "of train"
+
+
+def test_what_is_made_of_stored_rows_is_told_apart_by_store_and_moments(words, tmp_path):
+    data = embedded(**words)
+    own = data.inputs_fingerprint("train")
+    assert own == embedded(**words).inputs_fingerprint("train")
+    assert own != embedded(**words, subset=200).inputs_fingerprint("train")  # another mean
+    assert own != data.inputs_fingerprint("test")
+    made = [data.stores["train"].parts | {"inputs": inputs} for inputs in (own, "of train", "mine")]
+    stores = [Store(tmp_path, Manifest(parts, Layout(400, 4, "float16", 150))) for parts in made]
+    assert [data.is_embedded_in(store, "train") for store in stores] == [True, True, False]
 
 
 def test_where_rows_stay_changes_no_fingerprint(words):
