@@ -1,5 +1,8 @@
 """Embeddings with labels as a dataset, in memory and on disk."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -58,6 +61,28 @@ def test_what_is_made_of_stored_rows_is_told_apart_by_store_and_moments(words, t
     made = [data.stores["train"].parts | {"inputs": inputs} for inputs in (own, "of train", "mine")]
     stores = [Store(tmp_path, Manifest(parts, Layout(400, 4, "float16", 150))) for parts in made]
     assert [data.is_embedded_in(store, "train") for store in stores] == [True, True, False]
+
+
+def test_altered_rows_are_refused_though_their_moments_are_kept(words, monkeypatch):
+    verified = []
+    verify = Store.verify
+    monkeypatch.setattr(
+        Store, "verify", lambda store: (verified.append(store.parts["split"]), verify(store))
+    )
+    embedded(**words, keep_gib=0.0)
+    embedded(**words, keep_gib=0.0)
+    assert verified == ["test", "train", "test"]  # test rows are in memory, and read each time
+    shard = Path(words["train"]) / "shard_00001.npy"
+    whole = shard.read_bytes()
+    os.utime(shard)
+    embedded(**words, keep_gib=0.0)
+    assert verified[3:] == ["test", "train"]
+    shard.write_bytes(bytes([*whole[:-1], whole[-1] ^ 1]))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"shard_00001\.npy is altered: expected sha256"):
+            embedded(**words, keep_gib=0.0)
+    shard.write_bytes(whole)
+    embedded(**words, keep_gib=0.0)
 
 
 def test_where_rows_stay_changes_no_fingerprint(words):
