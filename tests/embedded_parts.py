@@ -22,7 +22,8 @@ def embedded_words(folder: Path, name: str, **change) -> list[str]:
     for split, rows in ROWS.items():
         points = rng.normal(size=(rows, WIDTH)).astype(np.float32)
         points[:, :3] += 2 * np.eye(3, dtype=np.float32)[labels[split]]
-        change.get(split, lambda points: None)(points)
+        if split in change:
+            change[split](points)
         parts = {"inputs": f"images {split}", "split": split, "encoder": name, "weights": name}
         writer = StoreWriter(folder / f"{name}_{split}", Plan(parts, rows, WIDTH), "drop")
         writer.fill(Work(lambda start, stop, points=points: points[start:stop], 64))

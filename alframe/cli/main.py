@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from alframe.cli.choices import config_dirs
 from alframe.cli.compose import CONFIGS, compose, settle, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.errors import UserError
@@ -30,8 +31,12 @@ def main() -> None:
     # Hydra would print a traceback or a message of its own and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.getLogger("hydra.utils").disabled = True
-    sys.argv[1:] = with_aliases(sys.argv[1:])
     words = sys.argv[1:]
+    try:
+        sys.argv[1:] = words = with_aliases(words)
+    except UserError as error:
+        _said(error, words)
+        sys.exit(2)
     mistakes: list[UserError] = []
     started: list[Path] = []
 
@@ -104,16 +109,6 @@ def _start(config: DictConfig, settings: DictConfig, overrides: Any) -> Result:
     return execute(plain, Path(plain["run_dir"]))
 
 
-def _config_dirs(words: list[str]) -> list[Path]:
-    """Returns the folders given with --config-dir (or -cd)."""
-    found = []
-    for index, word in enumerate(words):
-        flag, _, value = word.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            found.append(Path(value or "".join(words[index + 1 : index + 2])))
-    return found
-
-
 def _check_flags(words: list[str]) -> None:
     """Refuses unknown flags in one sentence, where argparse would print its usage."""
     unknown = [word for word in get_args_parser().parse_known_args(words)[1] if word[:1] == "-"]
@@ -134,7 +129,7 @@ def _check_sweep(words: list[str]) -> None:
     for cell in cells:
         if not seen.issuperset(cell):
             seen.update(cell)
-            compose(cell, _config_dirs(words))
+            compose(cell, config_dirs(words))
 
 
 def _tidy(sweeps: list[Path]) -> None:
@@ -153,7 +148,7 @@ def _overrides(words: list[str]) -> list[str]:
 
 def _said(error: Exception, words: list[str]) -> UserError:
     """Prints a user's mistake as one sentence and returns it."""
-    folders = [CONFIGS, *_config_dirs(words)]
+    folders = [CONFIGS, *config_dirs(words)]
     explained = explain(error, _overrides(words), folders)
     sys.stderr.write(f"alframe: {explained}\n")
     return explained

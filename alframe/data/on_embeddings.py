@@ -31,8 +31,8 @@ def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"
     if folder is None:
         raise UserError(f"{key}=null: expected the folder of a store; fill one with {command}")
     store = Store.open(folder, key)
-    right = {"split": store.parts.get("split") == split, "inputs": data.is_embedded_in(store, split)}
-    for name, is_right in right.items():
+    of_split, of_inputs = store.parts.get("split") == split, data.is_embedded_in(store, split)
+    for name, is_right in (("split", of_split), ("inputs", of_inputs)):
         if not is_right:
             raise UserError(
                 f"{key}={folder}: expected the {split} rows of data={data.name}, got another "

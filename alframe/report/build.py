@@ -93,7 +93,7 @@ def build(runs: Sequence[Run], target: float | None = None) -> Report:
     if target is not None:
         frames["target_accuracy"] = tables.reached(measured, target)
     headline = tables.headline(measured)
-    notes = _notes(groups)
+    notes = [*_notes(groups), *concepts.notes(runs)]
     sections = _sections(words.results_text(headline), frames, pictures, target)
     html = page("alframe report", _summary(runs, measured), notes, sections)
     files = {f"{name}.csv": frame.to_csv(index=False).encode() for name, frame in frames.items()}

@@ -66,7 +66,7 @@ class Store:
         if manifest.state != "complete":
             raise UserError(
                 f"{key}={folder} is not finished: {len(manifest.shards)} of "
-                f"{manifest.layout.shards} shards are; run its alframe-embed command again"
+                f"{manifest.layout.shards} shards are; run the command again that fills it"
             )
         for shard in range(manifest.layout.shards):
             check_size(path, manifest.layout, shard)

@@ -1,8 +1,11 @@
 """Stores that a run fills for itself, once for all runs that ask for the same embeddings."""
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from tiny_runs import ACTIVE, assert_same_results, environment
 
 from alframe.cli import run
 from alframe.cli.embed import main as embed
+from alframe.encoders.raw import RawEncoder
 from alframe.errors import UserError
 from alframe.store import Store
+from alframe.store import plan as store_plan
 
 MADE = (
     *ACTIVE, "logger=[]", "candidates=seals", "candidates.k=8", "embeddings.learn=true",
@@ -114,6 +119,70 @@ def test_a_store_of_the_same_images_may_be_searched_where_others_are_learned_fro
     assert [each["encoder"] for each in made] == ["b", "a"]
 
 
+def test_a_shard_that_was_removed_is_filled_again(workdir):
+    expected = run(*MADE).path
+    shard = kept()["digits_train"] / "shard_00000.npy"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-4])
+    says = r"shard_00000\.npy is truncated: .* remove shard_00000\.npy and run the command again"
+    with pytest.raises(UserError, match=says):
+        run(*MADE)
+    shard.unlink()
+    assert_same_results(run(*MADE).path, expected)
+    assert shard.read_bytes() == whole
+
+
+def test_a_whole_store_is_used_without_writing_to_it(workdir, monkeypatch):
+    expected = run(*MADE).path
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("alframe.store.writer.take_lock", read_only)
+    assert_same_results(run(*MADE).path, expected)
+    shutil.rmtree("made")
+    with pytest.raises(UserError, match=r"^embeddings\.dir=made.*Read-only.*change embeddings\."):
+        run(*MADE)
+
+
+def test_embeddings_that_nobody_looks_at_are_not_made(workdir, capsys):
+    words = [word for word in MADE if not word.startswith(("candidates", "embeddings.learn"))]
+    run(*words)
+    assert not Path("made").exists()
+    assert "embeddings.encoder is left out" in capsys.readouterr().err
+
+
+def test_no_room_names_keys_that_a_run_has(workdir, monkeypatch):
+    disk = namedtuple("disk", "free")
+    monkeypatch.setattr(store_plan.shutil, "disk_usage", lambda _: disk(5))
+    says = r"^embeddings\.dir=made.* or change embeddings\.dir or embeddings\.dtype$"
+    with pytest.raises(UserError, match=says):
+        run(*MADE)
+
+
+def test_too_little_memory_names_keys_that_a_run_has(workdir, monkeypatch):
+    def full(self, inputs):
+        raise MemoryError
+
+    monkeypatch.setattr(RawEncoder, "embed", full)
+    says = r"^encoder raw needs more memory for 128 rows .*choose a smaller embeddings\.encoder"
+    with pytest.raises(UserError, match=says):
+        run(*MADE, "trainer=cpu")
+
+
+def test_rows_that_cannot_be_searched_name_keys_that_a_run_has(workdir, monkeypatch):
+    embed = RawEncoder.embed
+    monkeypatch.setattr(RawEncoder, "embed", lambda self, inputs: embed(self, inputs) * 1e-9)
+    with pytest.raises(UserError) as refused:
+        run(*MADE, "embeddings.dtype=float16")
+    for part in (
+        "embeddings.dir=made", "1797 are too small for float16 (rows 0, 1,",
+        "use embeddings.dtype=float32 and another embeddings.dir, fill the stores with",
+    ):  # fmt: skip
+        assert part in str(refused.value)
+    assert run(*MADE).outcome.state == "done"  # in float32
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -123,10 +192,24 @@ def test_a_store_of_the_same_images_may_be_searched_where_others_are_learned_fro
             ("encoder@embeddings.encoder=weights", "embeddings.encoder.file=none.pt"),
             r"embeddings\.encoder\.file=none\.pt: expected a file",
         ),
-        (("embeddings.dtype=int8",), "float16 or float32"),
+        (("embeddings.dtype=int8",), r"^embeddings\.dtype=int8: expected float16 or float32$"),
+        (("embeddings.keep_gib=-1",), r"^embeddings\.keep_gib=-1: expected"),
+        (("candidates.k=0",), r"^candidates\.k=0: expected"),
+        (("candidates.k=1797",), r"^candidates\.k=1797: expected at most 1796"),
+        (("candidates.when_short=never",), r"^candidates\.when_short=never"),
+        (("+candidates.kk=3",), r"^candidates\.kk: expected one of"),
+        (("index.min_recall=2",), r"^index\.min_recall=2"),
+        (("schedule.budget=5",), r"^schedule\.budget=5 is below schedule\.initial=20"),
+        (("schedule.initial=500", "schedule.budget=600"), r"schedule\.initial=500: expected"),
+        (("schedule.evaluate_at=[25]",), r"^schedule\.evaluate_at=\[25\]"),
+        (("strategy=forgetting",), r"^strategy Forgetting cannot run in pipeline=active_learning"),
+        (("strategy.size=3",), r"strategy\.size"),
+        (("target.c=3",), r"target\.c"),
+        (("concept=3", "task.positives=999", "schedule.initial=1094", "data.subset=1600",
+          "schedule.budget=1100", "data.validation=0"), r"^task\.positives=999: expected at most"),
     ],
-)
-def test_mistakes_name_their_key(words, message, workdir):
+)  # fmt: skip
+def test_mistakes_name_their_key_before_anything_is_filled(words, message, workdir):
     with pytest.raises(UserError, match=message):
         run(*MADE, *words)
-    assert not list(Path().glob("runs/*"))
+    assert list(workdir.iterdir()) == []
