@@ -79,6 +79,11 @@ class Dataset:
         return len(self.inputs)
 
     @property
+    def num_tests(self) -> int:
+        """The number of test rows."""
+        return len(self.test_labels)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one row: (h, w, c) or (d,)."""
         return self.inputs.shape[1:]

@@ -8,9 +8,10 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 from embedded_parts import embedded_words
-from tiny_runs import ACTIVE, assert_same_results, environment
+from tiny_runs import ACTIVE, assert_same_results, environment, metrics, selections
 
 from alframe.cli import run
 from alframe.cli.embed import main as embed
@@ -181,6 +182,29 @@ def test_rows_that_cannot_be_searched_name_keys_that_a_run_has(workdir, monkeypa
     ):  # fmt: skip
         assert part in str(refused.value)
     assert run(*MADE).outcome.state == "done"  # in float32
+
+
+@pytest.mark.parametrize("learner", ["probe", "mlp"])
+def test_rows_that_were_dropped_are_not_learned_from(workdir, capsys, learner):
+    bad = {"train": [5, 50, 51], "test": [7]}
+
+    def break_some(split):
+        def broken(points):
+            points[bad[split]] = np.nan
+
+        return broken
+
+    words = embedded_words(workdir, "a", **{split: break_some(split) for split in bad})
+    search = [word for word in SEARCH if not word.startswith("candidates")]
+    search[0] = f"learner@target={learner}"
+    words += ["data.keep_gib=1", "schedule.budget=297", "schedule.query_size=277", "trainer=cpu"]
+    path = run(*words, *search[:2], *search[4:]).path
+    assert "3 pool rows, 0 validation rows and 1 test rows are left out" in capsys.readouterr().err
+    picked = selections(path).row
+    assert sorted(picked) == sorted(set(range(300)) - set(bad["train"]))
+    assert metrics(path).loss.notna().all()
+    data = json.loads((path / "status.json").read_text())["data"]
+    assert (data["rows"], data["pool"], data["test"]) == (300, 297, 59)
 
 
 @pytest.mark.parametrize(
