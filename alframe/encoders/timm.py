@@ -35,7 +35,7 @@ class TimmEncoder(NetworkEncoder):
     interpolation and of edges that are cut off.
     """
 
-    remedy = "change encoder.size, encoder or data"
+    remedy = "change encoder.size or data, or change encoder"
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class TorchvisionEncoder(NetworkEncoder):
         UserError: For another name, and for weights that cannot be had or are of another model.
     """
 
-    remedy = "change encoder.size, encoder or data"
+    remedy = "change encoder.size or data, or change encoder"
 
     def __init__(
         self,

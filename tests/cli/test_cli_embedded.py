@@ -171,6 +171,24 @@ def test_too_little_memory_names_keys_that_a_run_has(workdir, monkeypatch):
         run(*MADE, "trainer=cpu")
 
 
+def test_mistakes_of_an_encoder_name_where_a_run_has_it(workdir, monkeypatch):
+    monkeypatch.setattr(RawEncoder, "__init__", refuse_to_be_built)
+    says = (
+        r"^embeddings\.encoder: it does not take images of embeddings\.encoder\.size=3 by "
+        r"encoder@embeddings\.encoder=raw: change embeddings\.encoder\.size or data, or change "
+        r"encoder@embeddings\.encoder$"
+    )
+    with pytest.raises(UserError, match=says):
+        run(*MADE)
+
+
+def refuse_to_be_built(self, data):
+    raise UserError(
+        "encoder: it does not take images of encoder.size=3 by encoder=raw: change encoder.size or "
+        "data, or change encoder"
+    )
+
+
 def test_rows_that_cannot_be_searched_name_keys_that_a_run_has(workdir, monkeypatch):
     embed = RawEncoder.embed
     monkeypatch.setattr(RawEncoder, "embed", lambda self, inputs: embed(self, inputs) * 1e-9)

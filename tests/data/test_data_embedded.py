@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from alframe.data.embedded import embedded
+from alframe.data.one_against_rest import one_against_rest
 from alframe.data.statistics import Moments, mean_and_std, standardizing
 from alframe.data.stored import StoredRows, check_in_memory
 from alframe.errors import UserError
@@ -90,6 +91,12 @@ def test_where_rows_stay_changes_no_fingerprint(words):
     assert first.fingerprint == second.fingerprint
     other = embedded(**words, validation=10)
     assert other.fingerprint != first.fingerprint
+
+
+def test_a_concept_that_does_not_exist_names_the_data(words):
+    says = r"concept=d: expected one of the 3 classes of data=embedded"
+    with pytest.raises(UserError, match=says):
+        one_against_rest(embedded(**words), "d")
 
 
 def test_labels_of_other_rows_are_refused(words, tmp_path):
