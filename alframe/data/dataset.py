@@ -96,12 +96,15 @@ class Dataset:
         """Returns the sha256 (hex) over a split's inputs and how they are standardized.
 
         Labels, and how rows are shared out, are not part of it: two datasets that differ only in
-        these have the same embeddings. For rows of a store its key stands for them.
+        these have the same embeddings. For rows of a store its key stands for them, and for mean
+        and standard deviation the rows that these are of: their last bits depend on whether the
+        rows are in memory.
         """
-        arrays = {"mean": self.mean, "std": self.std}
         if split in self.stores:
-            return _fingerprint(arrays, [split, self.stores[split].key])
-        return _fingerprint({"inputs": self.inputs_of(split), **arrays}, split)
+            learned = np.sort(np.concatenate([self.pool_rows, self.validation_rows]))
+            return _fingerprint({"learned": learned}, [split, self.stores[split].key])
+        arrays = {"inputs": self.inputs_of(split), "mean": self.mean, "std": self.std}
+        return _fingerprint(arrays, split)
 
     def is_embedded_in(self, store: Store, split: Literal["train", "test"]) -> bool:
         """Tells whether a store holds embeddings of a split's rows.
