@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_type_hints
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -15,9 +17,15 @@ from alframe.data.dataset import Dataset
 from alframe.data.on_embeddings import on_embeddings
 from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError, nearest, placed
+from alframe.options import check_range
 from alframe.parts import Parts
-from alframe.protocols import Candidates
+from alframe.protocols import Candidates, Strategy
 from alframe.sharing import Sharing
+
+if TYPE_CHECKING:
+    from alframe.limits import Limits
+    from alframe.neighbors.index import NeighborIndex
+    from alframe.schedule import Schedule
 
 Node = Mapping[str, Any]
 NESTED = re.compile(r"full_key: (\S+)")
@@ -64,16 +72,26 @@ def check_keys(node: Node, key: str) -> None:
             check_keys(child, f"{key}.{name}")
 
 
+def find_node(config: Node, key: str) -> Node:
+    """Returns the config of a part, whose keys are checked.
+
+    Raises:
+        UserError: For what has no target, and for keys that the target does not take.
+    """
+    node = config[key]
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{key}: expected a config with a _target_, got {node}")
+    check_keys(node, key)
+    return node
+
+
 def build(config: Node, key: str, **context: Any) -> Any:
     """Builds the part at ``key``; of the context it is given what its target names.
 
     Raises:
         UserError: For keys or values that the target does not take.
     """
-    node = config[key]
-    if not isinstance(node, Mapping) or "_target_" not in node:
-        raise UserError(f"{key}: expected a config with a _target_, got {node}")
-    check_keys(node, key)
+    node = find_node(config, key)
     names, _ = accepted(find_target(node, key))
     given = {name: value for name, value in context.items() if name in names and name not in node}
     try:
@@ -105,13 +123,14 @@ def _mistake(error: Exception, key: str) -> UserError | None:
 
 def build_parts(config: Node) -> tuple[Parts, Any]:
     """Returns the parts of a run, and the hardware it runs on."""
-    from alframe.cli.embedded import embedded
+    from alframe.cli.embedded import run_stores
 
     hardware = build(config, "trainer")
     inputs = data = build(config, "data")
     if config.get("concept") is not None:
         data = one_against_rest(data, str(config["concept"]))
-    stores = embedded(config, inputs, hardware)
+    early = _build_early(config, data, hardware)
+    stores = run_stores(config, inputs, hardware, early.index is not None)
     stored = config.get("embeddings") or {}
     if stored.get("learn"):
         data = on_embeddings(data, *stores, stored.get("keep_gib"))
@@ -123,25 +142,71 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         task=task,
         target=build(config, "target", **context),
         proxy=proxy,
-        # Neither may see the dataset, whose labels are hidden.
-        strategy=build(config, "strategy"),
-        candidates=_build_candidates(config, inputs, stores.train),
+        strategy=early.strategy,
+        candidates=_build_candidates(config, inputs, stores.train, early.index),
         oracle=build(config, "oracle", **context),
-        schedule=build(config, "schedule", **context),
-        limits=build(config, "limits", device=str(hardware.device)),
+        schedule=early.schedule,
+        limits=early.limits,
         sharing=_build_sharing(config, data.fingerprint, hardware),
     )
     return parts, hardware
 
 
-def _build_candidates(config: Node, data: Dataset, store: str | None) -> Candidates:
+@dataclass(frozen=True)
+class Early:
+    """Parts that are built before there are embeddings; ``index`` is None where none is asked."""
+
+    strategy: Strategy
+    schedule: Schedule
+    limits: Limits
+    index: NeighborIndex | None
+
+
+def _build_early(config: Node, data: Dataset, hardware: Any) -> Early:
+    """Builds and checks what needs no embeddings: to make these may take hours."""
+    for key in ("pipeline", "target", "proxy", "oracle"):
+        if config.get(key) is not None:
+            find_node(config, key)
+    if (keep := (config.get("embeddings") or {}).get("keep_gib")) is not None:
+        check_range("embeddings.keep_gib", keep, 0, 2**20)
+    strategy = build(config, "strategy")  # like the candidates it may not see hidden labels
+    context = {"data": data, "task": build(config, "task", data=data), "seed": config["seed"]}
+    schedule = build(config, "schedule", hardware=hardware, **context)
+    limits = build(config, "limits", device=str(hardware.device))
+    pipeline = find_target(config["pipeline"], "pipeline")
+    if (check := getattr(pipeline, "check_start", None)) is not None:
+        context |= {"schedule": schedule, "strategy": strategy}
+        check(**{name: context[name] for name in accepted(check)[0]})
+    index = None
+    if "neighbors" in accepted(find_target(find_node(config, "candidates"), "candidates"))[0]:
+        index = build(config, "index")
+        with suppress(UnbuiltError):
+            build(config, "candidates", neighbors=_Unbuilt(data.num_rows))
+    return Early(strategy, schedule, limits, index)
+
+
+class UnbuiltError(Exception):
+    """A candidate rule wants more of a neighborhood than there is before it is built."""
+
+
+class _Unbuilt:
+    """Stands for a neighborhood while the options of a candidate rule are checked."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnbuiltError(name)
+
+
+def _build_candidates(
+    config: Node, data: Dataset, store: str | None, index: NeighborIndex | None
+) -> Candidates:
     """Builds the candidate rule, and before it the neighborhood where it asks for one."""
-    node = config["candidates"]
     context: dict[str, Any] = {}
-    if isinstance(node, Mapping) and "neighbors" in accepted(find_target(node, "candidates"))[0]:
+    if index is not None:
         from alframe.cli.neighbors import neighborhood
 
-        index = build(config, "index")
         context["neighbors"] = neighborhood(data, index, config["index"], store)
     rule: Candidates = build(config, "candidates", **context)
     return rule

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from alframe.cli.choices import is_chosen
 from alframe.errors import UserError, nearest
 from alframe.run_dir import new_run_dir
 from alframe.sweeps.cells import cell_name
@@ -48,15 +49,18 @@ def with_aliases(words: Sequence[str]) -> list[str]:
 
     ``learner@proxy=null`` (Hydra cannot choose nothing for a group), ``-m`` after overrides,
     ``index.factory=IVF16,Flat`` (in which Hydra sees two values), and ``concept=NAME``, which also
-    chooses the task and the schedule unless they are chosen.
+    chooses the task and the schedule unless they are chosen, by a word or by an experiment.
+
+    Raises:
+        UserError: With ``concept=NAME`` for experiments of which only some choose these.
     """
     plain = [
         "proxy=null" if word == "learner@proxy=null" else FACTORY.sub(r"\1'\2'", word)
         for word in words
     ]
     if any(word.startswith("concept=") and word != "concept=null" for word in words):
-        chosen = {word.partition("=")[0] for word in words}
-        plain += [f"{group}=rare_concept" for group in ("task", "schedule") if group not in chosen]
+        groups = [group for group in ("task", "schedule") if not is_chosen(group, words, CONFIGS)]
+        plain += [f"{group}=rare_concept" for group in groups]
     return sorted(plain, key=lambda word: word not in ("-m", "--multirun"))
 
 

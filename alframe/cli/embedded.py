@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,16 @@ from alframe.cli.build import build
 from alframe.cli.filling import Filling, Split, usual_batch
 from alframe.cli.trained import TrainedModels
 from alframe.data.dataset import Dataset
-from alframe.errors import UserError, placed
+from alframe.encoders.protocol import Encoder
+from alframe.errors import UserError
 from alframe.learners.hardware import Hardware
+from alframe.store.keys import RUN
 
 log = logging.getLogger(__name__)
 POLL = 1.0  # seconds between two looks at what another process is writing
+OWN_KEY = re.compile(r"(?<![\w.@/])encoder(?=\.[a-z]|: )")
+OWN_GROUP = re.compile(r"(?<![\w.@/])encoder(?==)|(?<=change )encoder(?![\w.@])")
+"""What an encoder calls its keys and its group."""
 Node = Mapping[str, Any]
 
 
@@ -27,7 +33,7 @@ class Folders(NamedTuple):
     test: str | None
 
 
-def embedded(config: Node, data: Dataset, hardware: Hardware) -> Folders:
+def run_stores(config: Node, data: Dataset, hardware: Hardware, searched: bool) -> Folders:
     """Returns where the embeddings of a run are.
 
     With ``embeddings.encoder`` they are made once, in ``embeddings.dir``, for all runs that ask for
@@ -37,6 +43,7 @@ def embedded(config: Node, data: Dataset, hardware: Hardware) -> Folders:
         config: The composed config, plain.
         data: Whose inputs are embedded.
         hardware: Where the encoder runs.
+        searched: Whether the candidate rule searches them.
 
     Raises:
         UserError: Where stores are named and an encoder too, or the encoder cannot be built.
@@ -50,32 +57,38 @@ def embedded(config: Node, data: Dataset, hardware: Hardware) -> Folders:
             "embeddings.encoder: expected it without embeddings.train and embeddings.test, which "
             "are filled by it; leave out one or the other"
         )
-    trained = TrainedModels(config["data"], data, hardware)
-    try:
-        encoder = build(node, "encoder", data=data, hardware=hardware, trained=trained)
-    except UserError as mistake:
-        raise placed(mistake, "embeddings") from mistake
+    if not (node["learn"] or searched):
+        log.warning(
+            "embeddings.encoder is left out, since nobody would look at the embeddings: set "
+            "embeddings.learn=true, or choose candidates=seals or candidates=anchors"
+        )
+        return given
+    encoder = _encoder(config, data, hardware)
     batch, folders = usual_batch(hardware), dict[str, str]()
     splits: tuple[Split, ...] = ("train", "test") if node["learn"] else ("train",)
     for split in splits:
-        filling = Filling(data, split, encoder, node["encoder"], node["dtype"], batch)
+        filling = Filling(data, split, encoder, node["encoder"], node["dtype"], batch, RUN)
         name = f"{data.name}_{split}_{filling.key[:12]}"
         folders[split] = str(_filled(filling, Path(node["dir"]).expanduser() / name))
     return Folders(folders["train"], folders.get("test"))
 
 
-def _filled(filling: Filling, folder: Path) -> Path:
-    """Returns the folder of a store that is complete, filling it where it is not."""
+def _encoder(config: Node, data: Dataset, hardware: Hardware) -> Encoder:
+    trained = TrainedModels(config["data"], data, hardware)
+    context = {"data": data, "hardware": hardware, "trained": trained}
     try:
-        return _waited_for(filling, folder)
-    except UserError as mistake:  # a writer knows its folder as the key of alframe-embed
-        raise UserError(str(mistake).replace("out=", "embeddings.dir: ", 1)) from mistake
+        encoder: Encoder = build(config["embeddings"], "encoder", **context)
+    except UserError as mistake:
+        said = OWN_KEY.sub("embeddings.encoder", str(mistake))
+        raise UserError(OWN_GROUP.sub("encoder@embeddings.encoder", said)) from mistake
+    return encoder
 
 
-def _waited_for(filling: Filling, folder: Path) -> Path:
-    writer, said = filling.writer(folder), False
-    while writer.state() != "complete":
-        filled = filling.fill(writer)
+def _filled(filling: Filling, folder: Path) -> Path:
+    """Returns the folder of a store that is whole, filling what is missing."""
+    said = False
+    while not filling.is_there(folder):
+        filled = filling.fill(filling.writer(folder))
         if filled.rows:
             log.info("%s: %d rows embedded in %.1f s", folder, filled.rows, filled.seconds)
         if filled.held:

@@ -17,6 +17,7 @@ from alframe.encoders.protocol import Encoder
 from alframe.errors import UserError
 from alframe.learners.hardware import Hardware
 from alframe.protocols import Array
+from alframe.store.keys import EMBED, Keys
 from alframe.store.manifest import key_of
 from alframe.store.plan import Plan
 from alframe.store.writer import Embed, Filled, StoreWriter, Work
@@ -37,6 +38,7 @@ class Filling:
         words: The encoder's config, kept for people.
         dtype: ``float16`` or ``float32``.
         batch: Rows that the encoder sees at a time.
+        keys: For errors.
     """
 
     data: Dataset
@@ -45,6 +47,7 @@ class Filling:
     words: Mapping[str, Any]
     dtype: str
     batch: int
+    keys: Keys = EMBED
 
     @property
     def parts(self) -> dict[str, str]:
@@ -65,10 +68,16 @@ class Filling:
         self, folder: str | Path, rows_per_shard: int | None = None, invalid: Any = "refuse"
     ) -> StoreWriter:
         """Returns what writes the store in a folder, see `StoreWriter`."""
+        return StoreWriter(folder, self._plan(rows_per_shard), invalid)
+
+    def is_there(self, folder: Path) -> bool:
+        """Tells whether the whole store is in a folder, which is only read."""
+        return self._plan().is_complete(folder)
+
+    def _plan(self, rows_per_shard: int | None = None) -> Plan:
         about = {"data": self.data.name, "config": self.words, "versions": versions()}
-        rows = len(self.data.inputs_of(self.split))
-        plan = Plan(self.parts, rows, self.encoder.width, self.dtype, rows_per_shard, about)
-        return StoreWriter(folder, plan, invalid)
+        rows, width = len(self.data.inputs_of(self.split)), self.encoder.width
+        return Plan(self.parts, rows, width, self.dtype, rows_per_shard, about, self.keys)
 
     def fill(
         self,
@@ -87,7 +96,8 @@ class Filling:
         """
         size = self.batch * writer.layout.bytes_per_row
         chunk = self.batch * max(1, CHUNK_BYTES // size)
-        embed = in_batches(self.encoder, self.data.inputs_of(self.split), self.batch)
+        inputs = self.data.inputs_of(self.split)
+        embed = in_batches(self.encoder, inputs, self.batch, self.keys)
         return writer.fill(Work(embed, chunk, part, advance, checkpoint_seconds))
 
 
@@ -96,13 +106,14 @@ def usual_batch(hardware: Hardware) -> int:
     return CPU_BATCH if hardware.device.type == "cpu" else GPU_BATCH
 
 
-def in_batches(encoder: Encoder, inputs: Array, batch: int) -> Embed:
+def in_batches(encoder: Encoder, inputs: Array, batch: int, keys: Keys = EMBED) -> Embed:
     """Returns what embeds any range of rows, so many at a time.
 
     Args:
         encoder: Of the rows.
         inputs: Of all rows, as the dataset has them.
         batch: Rows that the encoder sees at a time.
+        keys: For errors.
     """
 
     def embed(start: int, stop: int) -> Array:
@@ -113,8 +124,9 @@ def in_batches(encoder: Encoder, inputs: Array, batch: int) -> Embed:
             ]
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise UserError(
-                f"batch_size={batch}: {encoder.name} needs more memory than there is ({error}); "
-                "what is written is kept: lower batch_size and run the same command again"
+                f"encoder {encoder.name} needs more memory for {batch} rows at a time than there "
+                f"is ({error}): what is written is kept; {keys.memory}, then run the same command "
+                "again"
             ) from error
         return np.concatenate(parts)
 

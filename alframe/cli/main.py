@@ -16,6 +16,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from alframe import signals
+from alframe.cli.choices import config_dirs
 from alframe.cli.compose import CONFIGS, compose, with_aliases
 from alframe.cli.mistakes import explain
 from alframe.cli.start import start
@@ -32,8 +33,12 @@ def main() -> None:
     # Hydra would print a traceback or a message of its own and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.getLogger("hydra.utils").disabled = True
-    sys.argv[1:] = with_aliases(sys.argv[1:])
     words = sys.argv[1:]
+    try:
+        sys.argv[1:] = words = with_aliases(words)
+    except UserError as error:
+        _said(error, words)
+        sys.exit(2)
     try:
         with signals.owned():
             code = _do(words)
@@ -97,16 +102,6 @@ def run(*overrides: str) -> Result:
         raise explain(error, words, [CONFIGS]) from error
 
 
-def _config_dirs(words: list[str]) -> list[Path]:
-    """Returns the folders given with --config-dir (or -cd)."""
-    found = []
-    for index, word in enumerate(words):
-        flag, _, value = word.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            found.append(Path(value or "".join(words[index + 1 : index + 2])))
-    return found
-
-
 def _check_flags(words: list[str]) -> None:
     """Refuses unknown flags in one sentence, where argparse would print its usage."""
     unknown = [word for word in get_args_parser().parse_known_args(words)[1] if word[:1] == "-"]
@@ -122,7 +117,7 @@ def _sweep(words: list[str]) -> int | None:
     check_one_run()
     from alframe.sweeps.drive import sweep
 
-    return sweep(args.overrides, _config_dirs(words), CONFIGS)
+    return sweep(args.overrides, config_dirs(words), CONFIGS)
 
 
 def _overrides(words: list[str]) -> list[str]:
@@ -131,7 +126,7 @@ def _overrides(words: list[str]) -> list[str]:
 
 def _said(error: Exception, words: list[str]) -> UserError:
     """Prints a user's mistake as one sentence and returns it."""
-    folders = [CONFIGS, *_config_dirs(words)]
+    folders = [CONFIGS, *config_dirs(words)]
     explained = explain(error, _overrides(words), folders)
     if not repeats_others():
         sys.stderr.write(f"alframe: {explained}\n")

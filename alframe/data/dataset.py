@@ -79,6 +79,11 @@ class Dataset:
         return len(self.inputs)
 
     @property
+    def num_tests(self) -> int:
+        """The number of test rows."""
+        return len(self.test_labels)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one row: (h, w, c) or (d,)."""
         return self.inputs.shape[1:]
@@ -91,12 +96,26 @@ class Dataset:
         """Returns the sha256 (hex) over a split's inputs and how they are standardized.
 
         Labels, and how rows are shared out, are not part of it: two datasets that differ only in
-        these have the same embeddings. Rows of a store know what they were made of.
+        these have the same embeddings. For rows of a store its key stands for them, and for mean
+        and standard deviation the rows that these are of: their last bits depend on whether the
+        rows are in memory.
         """
         if split in self.stores:
-            return self.stores[split].parts["inputs"]
+            learned = np.sort(np.concatenate([self.pool_rows, self.validation_rows]))
+            return _fingerprint({"learned": learned}, [split, self.stores[split].key])
         arrays = {"inputs": self.inputs_of(split), "mean": self.mean, "std": self.std}
         return _fingerprint(arrays, split)
+
+    def is_embedded_in(self, store: Store, split: Literal["train", "test"]) -> bool:
+        """Tells whether a store holds embeddings of a split's rows.
+
+        These are embeddings of its inputs, or, where the inputs are a store's, of what that store
+        was made of.
+        """
+        made_of = {self.inputs_fingerprint(split)}
+        if split in self.stores:
+            made_of.add(self.stores[split].parts["inputs"])
+        return store.parts.get("inputs") in made_of
 
     def reveal(self, rows: Rows) -> Array:
         """Gives the labels of training rows: the one door, for oracles and validation only.

@@ -46,8 +46,7 @@ def embedded(
     ]
     names = np.ravel(content["classes"]).astype(str).tolist() if "classes" in content else None
     first, second, classes = clean_parts(parts[0], parts[1], names, source)
-    name = Path(train).expanduser().absolute().parent.name
-    data = build_dataset(name, first, second, classes, splits, False, None, loading)
+    data = build_dataset("embedded", first, second, classes, splits, False, None, loading)
     return with_rows_of(data, *stores, keep_gib, "data")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from typing import Literal
 
@@ -12,7 +13,10 @@ from alframe.data.dataset import Dataset
 from alframe.data.stored import mean_and_std_of, rows_of
 from alframe.errors import UserError
 from alframe.options import check_range
+from alframe.protocols import Rows
 from alframe.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"]) -> Store:
@@ -31,9 +35,9 @@ def open_store(folder: str | None, data: Dataset, split: Literal["train", "test"
     if folder is None:
         raise UserError(f"{key}=null: expected the folder of a store; fill one with {command}")
     store = Store.open(folder, key)
-    wanted = {"split": split, "inputs": data.inputs_fingerprint(split)}
-    for name, value in wanted.items():
-        if store.parts.get(name) != value:
+    of_split, of_inputs = store.parts.get("split") == split, data.is_embedded_in(store, split)
+    for name, is_right in (("split", of_split), ("inputs", of_inputs)):
+        if not is_right:
             raise UserError(
                 f"{key}={folder}: expected the {split} rows of data={data.name}, got another "
                 f"{name} ({store.parts.get(name)}); change data, or fill a store with {command}"
@@ -51,7 +55,8 @@ def on_embeddings(
 ) -> Dataset:
     """Returns the dataset with embeddings in place of its inputs; rows and labels stay.
 
-    Each value is standardized over the rows of pool and validation.
+    Each value is standardized over the rows of pool and validation. Rows whose embeddings are
+    invalid are left out of pool, validation and test part; a warning says how many.
 
     Args:
         data: The dataset.
@@ -61,8 +66,7 @@ def on_embeddings(
             else they stay on disk; None = 2.
 
     Raises:
-        UserError: If a store is absent, altered, of other rows, of another encoder, or holds rows
-            that are invalid.
+        UserError: If a store is absent, altered, of other rows or of another encoder.
     """
     keep_gib = 2.0 if keep_gib is None else keep_gib
     check_range("embeddings.keep_gib", keep_gib, 0, 2**20)
@@ -81,7 +85,7 @@ def with_rows_of(data: Dataset, train: Store, test: Store, keep_gib: float, key:
         key: The config key of the stores, for errors.
 
     Raises:
-        UserError: If the encoders differ, or rows are invalid.
+        UserError: If the encoders or the numbers of rows differ.
     """
     encoders = [{**store.parts, "split": "", "inputs": ""} for store in (train, test)]
     if encoders[0] != encoders[1]:
@@ -89,26 +93,45 @@ def with_rows_of(data: Dataset, train: Store, test: Store, keep_gib: float, key:
             f"{key}.test={test.folder}: expected the encoder of {key}.train={train.folder}, got "
             "another one, or another type; fill both stores with one encoder and store.dtype"
         )
-    for store, name in ((train, "train"), (test, "test")):
-        if len(store.invalid):
+    for store, name, rows in ((train, "train", data.num_rows), (test, "test", data.num_tests)):
+        if store.num_rows != rows:
             raise UserError(
-                f"{key}.{name}={store.folder}: expected embeddings of all rows, got "
-                f"{len(store.invalid)} invalid ones, first row {store.invalid[0]}; learners cannot "
-                "leave rows out: mend the data or choose another encoder"
+                f"{key}.{name}={store.folder}: expected embeddings of the {rows} {name} rows of "
+                f"data={data.name}, got {store.num_rows}; change {key}.{name}"
             )
+    data, tests = _without(data, train.invalid, test.invalid, key)
     test.verify()  # all of it is read anyway
     inputs, learned = (
         rows_of(train, keep_gib),
         np.sort(np.concatenate([data.pool_rows, data.validation_rows]), kind="stable"),
     )
     mean, std = mean_and_std_of(train, inputs, learned)  # not those that were put aside
-    signed = " ".join([data.fingerprint, train.key, test.key])
+    left_out = [str(store.invalid.tolist()) for store in (train, test) if len(store.invalid)]
+    signed = " ".join([data.fingerprint, train.key, test.key, *left_out])
     return replace(
         data,
         inputs=inputs,
-        test_inputs=test.take(np.arange(test.num_rows)),
+        test_inputs=test.take(tests),
         mean=mean,
         std=std,
         fingerprint=hashlib.sha256(signed.encode()).hexdigest(),
         stores={"train": train, "test": test},
     )
+
+
+def _without(data: Dataset, train: Rows, test: Rows, key: str) -> tuple[Dataset, Rows]:
+    """Leaves training and test rows out, and returns the test rows that stay, as well."""
+    tests = np.setdiff1d(np.arange(data.num_tests), test, assume_unique=True)
+    if not len(train) and not len(test):
+        return data, tests
+    pool, validation = (
+        rows[~np.isin(rows, train)] for rows in (data.pool_rows, data.validation_rows)
+    )
+    log.warning(
+        "%d pool rows, %d validation rows and %d test rows are left out, since their embeddings in "
+        "%s.train and %s.test are invalid",
+        len(data.pool_rows) - len(pool), len(data.validation_rows) - len(validation), len(test),
+        key, key,
+    )  # fmt: skip
+    labels = data.test_labels[tests]
+    return replace(data, pool_rows=pool, validation_rows=validation, test_labels=labels), tests

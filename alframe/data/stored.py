@@ -79,7 +79,8 @@ def check_in_memory(inputs: Array) -> None:
 def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Array]:
     """Returns what standardizes the rows of a store, see `mean_and_std`, once they are verified.
 
-    Rows that stay on disk are read once, and the result is kept beside them.
+    Rows that stay on disk are read once, and the result is kept beside them, for as long as nobody
+    touches their files.
 
     Args:
         store: The store.
@@ -92,11 +93,11 @@ def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Arr
     if not is_stored(inputs):
         store.verify()
         return mean_and_std(inputs if len(rows) == len(inputs) else inputs[rows])
-    path = store.folder / MOMENTS
+    path, stamps = store.folder / MOMENTS, store.stamps()
     key = hashlib.sha256(store.key.encode() + rows.data).hexdigest()
     with contextlib.suppress(OSError, CorruptFileError):
         kept = decode_state(path)
-        if kept["key"] == key:
+        if (kept["key"], kept.get("stamps")) == (key, stamps):
             return standardizing(kept["mean"], kept["variance"])
     store.verify()
     moments, wanted = Moments(store.width), np.zeros(store.num_rows, dtype=bool)
@@ -106,6 +107,7 @@ def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Arr
         if marks.any():
             moments.add(chunk if marks.all() else chunk[marks])
     mean, variance = moments.mean, moments.variance
+    about = {"key": key, "stamps": stamps}  # of before it was read
     with contextlib.suppress(OSError):  # someone else's store, say: then it is read again next time
-        write_atomic(path, encode_state({"key": key, "mean": mean, "variance": variance}))
+        write_atomic(path, encode_state({**about, "mean": mean, "variance": variance}))
     return standardizing(mean, variance)

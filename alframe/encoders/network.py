@@ -30,9 +30,14 @@ class NetworkEncoder:
         device: Where it runs.
         example: Inputs of a row, to learn the width.
 
+    Attributes:
+        remedy: What to change where the network does not take such rows, for errors.
+
     Raises:
         UserError: If the network does not take such rows, or gives no embedding of one axis.
     """
+
+    remedy = "change encoder or data"
 
     def __init__(
         self,
@@ -50,10 +55,10 @@ class NetworkEncoder:
         self._device = device
         try:
             shape = self.embed(example).shape
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise UserError(
                 f"encoder: {name} does not take rows of shape {example.shape[1:]} ({error}): "
-                "expected one that fits the data; change encoder or data"
+                f"expected one that fits the data; {self.remedy}"
             ) from error
         if len(shape) != 2:
             raise UserError(

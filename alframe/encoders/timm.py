@@ -35,6 +35,8 @@ class TimmEncoder(NetworkEncoder):
     interpolation and of edges that are cut off.
     """
 
+    remedy = "change encoder.size or data, or change encoder"
+
     def __init__(
         self,
         data: Dataset,

@@ -35,6 +35,8 @@ class TorchvisionEncoder(NetworkEncoder):
         UserError: For another name, and for weights that cannot be had or are of another model.
     """
 
+    remedy = "change encoder.size or data, or change encoder"
+
     def __init__(
         self,
         data: Dataset,

@@ -7,16 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alframe.errors import UserError
 from alframe.parts import Parts
-from alframe.pipelines.checks import check_candidates, check_cost, check_strategy
+from alframe.pipelines.checks import (
+    check_candidates,
+    check_cost,
+    check_defined,
+    check_rounds,
+    check_strategy,
+)
 from alframe.pipelines.costs import choice_costs
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
-from alframe.protocols import PipelineName, Rows, View
-from alframe.schedule import rng
+from alframe.protocols import PipelineName, Rows, Strategy, Task, View
+from alframe.schedule import Schedule, rng
+
+if TYPE_CHECKING:
+    from alframe.data.dataset import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +48,23 @@ class ActiveLearning:
     keep_models: bool = False
     name: PipelineName = "active_learning"
 
+    @staticmethod
+    def check_start(
+        data: Dataset, task: Task, schedule: Schedule, strategy: Strategy, seed: int
+    ) -> None:
+        """Refuses what needs neither models nor embeddings to be told; `check` does so again.
+
+        Args:
+            data: The dataset, whose inputs do not matter.
+            task: For which the initial rows are drawn.
+            schedule: Of the rounds.
+            strategy: How rows are picked.
+            seed: Of the run.
+        """
+        check_defined(strategy, "active_learning")
+        counts = check_rounds(schedule, data)
+        task.initial_rows(counts[0], data.pool_rows, rng(seed, "initial"))
+
     def check(self) -> dict[str, Any]:
         """Refuses what cannot work, before anything is written.
 
@@ -48,14 +73,7 @@ class ActiveLearning:
         """
         parts = self.parts
         check_strategy(parts, self.name)
-        counts = parts.schedule.counts(len(parts.data.pool_rows))
-        parts.schedule.check_evaluate_at(counts)
-        target = parts.schedule.target_accuracy
-        if target is not None and not len(parts.data.validation_rows):
-            raise UserError(
-                f"schedule.target_accuracy={target} is measured on the validation rows: expected "
-                "some, got data.validation=0; set schedule.target_accuracy=null or data.validation"
-            )
+        counts = check_rounds(parts.schedule, parts.data)
         pool = Pool(parts.data.num_rows, parts.data.pool_rows)
         initial = self._initial(counts[0])
         pool.ask(initial, 0)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from alframe.errors import UserError, placed
 from alframe.limits import estimate, operations_per_second
 from alframe.parts import Parts
-from alframe.protocols import Candidates, Need, PipelineName, Scope, Work
+from alframe.protocols import Candidates, Need, PipelineName, Scope, Strategy, Work
+
+if TYPE_CHECKING:
+    from alframe.data.dataset import Dataset
+    from alframe.schedule import Schedule
 
 REASONS: dict[PipelineName, str] = {
     "active_learning": "it needs the labels, or the training dynamics, of the rows that it picks "
@@ -20,9 +25,8 @@ COPIES = 3
 """Of the observed values at a time: the batches, their concatenation, and the rows asked for."""
 
 
-def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
-    """Refuses a strategy that is not defined in the pipeline, or needs what no one records."""
-    strategy = parts.strategy
+def check_defined(strategy: Strategy, pipeline: PipelineName) -> None:
+    """Refuses a strategy that is not defined in the pipeline."""
     name = type(strategy).__name__
     if pipeline not in strategy.pipelines:
         raise UserError(
@@ -32,6 +36,12 @@ def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
         )
     if pipeline == "active_learning":
         _check_dynamics(name, strategy.needs)
+
+
+def check_strategy(parts: Parts, pipeline: PipelineName) -> None:
+    """Refuses a strategy that is not defined in the pipeline, or needs what no one records."""
+    check_defined(parts.strategy, pipeline)
+    strategy, name = parts.strategy, type(parts.strategy).__name__
     missing = sorted({need.what for need in strategy.needs} - parts.selector.records)
     if missing:
         key = selector_key(parts)
@@ -57,6 +67,23 @@ def _check_dynamics(name: str, needs: Sequence[Need]) -> None:
             f"strategy {name} needs {what}, which cannot be recorded in pipeline=active_learning; "
             "change strategy or pipeline"
         )
+
+
+def check_rounds(schedule: Schedule, data: Dataset) -> list[int]:
+    """Returns the number of labels at each round, the initial one first.
+
+    Raises:
+        UserError: If the pool has fewer rows, or the schedule asks for what no round has.
+    """
+    counts = schedule.counts(len(data.pool_rows))
+    schedule.check_evaluate_at(counts)
+    target = schedule.target_accuracy
+    if target is not None and not len(data.validation_rows):
+        raise UserError(
+            f"schedule.target_accuracy={target} is measured on the validation rows: expected "
+            "some, got data.validation=0; set schedule.target_accuracy=null or data.validation"
+        )
+    return counts
 
 
 def selector_key(parts: Parts) -> str:

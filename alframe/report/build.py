@@ -54,7 +54,7 @@ def build(runs: Sequence[Run], options: Options | None = None) -> Report:
         ]
     frames |= comparison.frames
     headline = tables.headline(measured, options.interval, log=options.log_budget)
-    notes = [*_notes(groups), *comparison.notes]
+    notes = [*_notes(groups), *concepts.notes(runs), *comparison.notes]
     sections = _sections(words.results_text(headline), frames, pictures, options)
     at = [section.title for section in sections].index("Costs")
     sections[at:at] = comparison.sections

@@ -47,14 +47,33 @@ class Search:
 
 
 def searches(runs: Sequence[Run]) -> list[Search]:
-    """Returns the searches among the runs, in the order of their labels."""
+    """Returns the searches among the runs, in the order of their labels; `notes` has the others."""
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        if set(MEASURED) <= set(run.metrics) and run.settings.get(CONCEPT) is not None:
+        if _is_search(run) and _has_precision(run):
             members.setdefault(tuple(identity(_without_concept(run))), []).append(run)
     labels = make_labels([settings_of(_without_concept(mine[0])) for mine in members.values()])
     found = [_search(label, mine) for label, mine in zip(labels, members.values(), strict=True)]
     return sorted(found, key=lambda search: search.label)
+
+
+def notes(runs: Sequence[Run]) -> list[str]:
+    """Says which concepts are left out, since no test row is of them."""
+    unmeasured = [run for run in runs if _is_search(run) and not _has_precision(run)]
+    names = sorted({str(run.settings[CONCEPT]) for run in unmeasured})
+    if not names:
+        return []
+    return [f"No test row is of these concepts, which are left out: {', '.join(names)}."]
+
+
+def _is_search(run: Run) -> bool:
+    return set(MEASURED) <= set(run.metrics) and run.settings.get(CONCEPT) is not None
+
+
+def _has_precision(run: Run) -> bool:
+    """Tells whether test rows are of the concept: then every average precision is above 0."""
+    points = _points(run)
+    return not len(points) or bool((points["average_precision"] > 0).any())
 
 
 def _without_concept(run: Run) -> Run:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.store.keys import EMBED, Keys
 
 FORMAT = 1
 MANIFEST = "store.json"
@@ -80,7 +81,7 @@ class Manifest:
         state: ``filling``, ``complete``, or ``invalid``: all rows are written, but some cannot be
             searched and nobody said that they may be left out.
         shards: Of each finished shard, by number: its ``sha256``, and its invalid rows by reason
-            (``not_finite``, ``overflow``, ``zero``).
+            (``not_finite``, ``overflow``, ``underflow``, ``zero``).
         about: When and with what it was made; decides nothing.
     """
 
@@ -212,11 +213,13 @@ def check_sum(folder: Path, shard: int, expected: str) -> None:
         )
 
 
-def invalid_words(manifest: Manifest) -> str:
+def invalid_words(manifest: Manifest, keys: Keys = EMBED) -> str:
     """Says how many rows cannot be searched, which are the first, and what to do."""
+    dtype = manifest.layout.dtype
     reasons = {
         "not_finite": "hold NaN or infinity",
-        "overflow": f"are too large for {manifest.layout.dtype}",
+        "overflow": f"are too large for {dtype}",
+        "underflow": f"are too small for {dtype}",
         "zero": "are zero throughout",
     }
     invalid = manifest.invalid()
@@ -225,13 +228,13 @@ def invalid_words(manifest: Manifest) -> str:
         f"{', ...' if len(rows) > SHOWN else ''})"
         for reason, rows in invalid.items()
     ]
-    remedy = "use store.dtype=float32 and another out, " if "overflow" in invalid else ""
+    wider = dtype == "float16" and not invalid.keys().isdisjoint(("overflow", "underflow"))
+    remedy = f"use {keys.dtype}=float32 and another {keys.folder}, " if wider else ""
     return (
         f"expected {manifest.layout.rows} embeddings that can be searched, but {', '.join(said)}; "
-        f"all are kept: {remedy}set store.invalid=drop and run alframe-embed again to leave these "
-        "rows out, or change encoder"
+        f"all are kept: {remedy}{keys.drop}, or change the encoder"
     )
 
 
 def _again(path: Path) -> str:
-    return f"remove {path.name} and run the store's alframe-embed command again"
+    return f"remove {path.name} and run the command again that filled the store"

@@ -11,6 +11,7 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.options import check_whole
 from alframe.run_dir import now
+from alframe.store.keys import EMBED, Keys
 from alframe.store.manifest import (
     DTYPES,
     MANIFEST,
@@ -36,6 +37,7 @@ class Plan:
         dtype: ``float16`` or ``float32``.
         rows_per_shard: None = those of the store that is there, or of about 256 MiB.
         about: Kept in ``store.json`` for people.
+        keys: For errors.
 
     Raises:
         UserError: For another type or no whole number of rows.
@@ -47,10 +49,11 @@ class Plan:
     dtype: str = "float16"
     rows_per_shard: int | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    keys: Keys = EMBED
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise UserError(f"store.dtype={self.dtype}: expected {' or '.join(DTYPES)}")
+            raise UserError(f"{self.keys.dtype}={self.dtype}: expected {' or '.join(DTYPES)}")
         if self.rows_per_shard is not None:
             check_whole("store.rows_per_shard", self.rows_per_shard, at_least=1)
 
@@ -61,17 +64,28 @@ class Plan:
             UserError: If it holds something else, or a shard is not as long as it should be.
         """
         if (folder / MANIFEST).is_file():
-            there = Manifest.read(folder, "out")
+            there = Manifest.read(folder, self.keys.folder)
             self._check_same(folder, there)
             for shard in finished(folder, there):
                 check_size(folder, there.layout, shard)
             return there
         if folder.exists() and not _is_free(folder):
             raise UserError(
-                f"out={folder} is not empty and holds no store: expected a new or empty folder, or "
-                "a store to go on with; change out"
+                f"{self.keys.folder}={folder} is not empty and holds no store: expected a new or "
+                f"empty folder, or a store to go on with; change {self.keys.folder}"
             )
         return self._new()
+
+    def is_complete(self, folder: Path) -> bool:
+        """Tells whether the folder holds the whole store; it is only read.
+
+        Raises:
+            UserError: As `manifest`.
+        """
+        if not (folder / MANIFEST).is_file():
+            return False
+        there = self.manifest(folder)
+        return there.state == "complete" and len(finished(folder, there)) == there.layout.shards
 
     def _new(self) -> Manifest:
         row = Layout(1, self.width, self.dtype, 1).bytes_per_row
@@ -92,8 +106,9 @@ class Plan:
         ]
         if changes:
             raise UserError(
-                f"out={folder} holds a store of something else: expected the same, changed are "
-                f"{'; '.join(changes)}; use another out, or what it was begun with"
+                f"{self.keys.folder}={folder} holds a store of something else: expected the same, "
+                f"changed are {'; '.join(changes)}; use another {self.keys.folder}, or what it was "
+                "begun with"
             )
 
 
@@ -102,8 +117,13 @@ def finished(folder: Path, manifest: Manifest) -> list[int]:
     return [shard for shard in manifest.shards if shard_path(folder, shard).is_file()]
 
 
-def check_room(folder: Path, manifest: Manifest) -> None:
+def check_room(folder: Path, manifest: Manifest, keys: Keys = EMBED) -> None:
     """Refuses what the disk has no room for.
+
+    Args:
+        folder: Of the store.
+        manifest: What it is to hold.
+        keys: For errors.
 
     Raises:
         UserError: With the bytes that are still needed and those that are free.
@@ -118,9 +138,9 @@ def check_room(folder: Path, manifest: Manifest) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise UserError(
-            f"out={folder} needs {needed} bytes more ({needed / 2**30:.1f} GiB): expected a disk "
-            f"with so much room, got {free} bytes free ({free / 2**30:.1f} GiB) at {place}; make "
-            "room there, or change out or store.dtype"
+            f"{keys.folder}={folder} needs {needed} bytes more ({needed / 2**30:.1f} GiB): "
+            f"expected a disk with so much room, got {free} bytes free ({free / 2**30:.1f} GiB) at "
+            f"{place}; make room there, or change {keys.folder} or {keys.dtype}"
         )
 
 

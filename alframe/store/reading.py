@@ -66,7 +66,7 @@ class Store:
         if manifest.state != "complete":
             raise UserError(
                 f"{key}={folder} is not finished: {len(manifest.shards)} of "
-                f"{manifest.layout.shards} shards are; run its alframe-embed command again"
+                f"{manifest.layout.shards} shards are; run the command again that fills it"
             )
         for shard in range(manifest.layout.shards):
             check_size(path, manifest.layout, shard)
@@ -80,6 +80,22 @@ class Store:
         """
         for shard, expected in sorted(self._sums.items()):
             check_sum(self.folder, shard, expected)
+
+    def stamps(self) -> list[list[str | int]]:
+        """Returns name, size in bytes and time of change in ns of each shard's file.
+
+        Where these are as they were, nobody need `verify` again.
+
+        Raises:
+            UserError: For a shard that is not there any more.
+        """
+        stamps: list[list[str | int]] = []
+        for shard in range(self._layout.shards):
+            check_size(self.folder, self._layout, shard)
+            path = shard_path(self.folder, shard)
+            found = path.stat()
+            stamps.append([path.name, found.st_size, found.st_mtime_ns])
+        return stamps
 
     def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.

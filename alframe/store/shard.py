@@ -22,7 +22,7 @@ from alframe.store.manifest import (
     shard_path,
 )
 
-REASONS = ("not_finite", "overflow", "zero")
+REASONS = ("not_finite", "overflow", "underflow", "zero")
 
 
 class ShardWriter:
@@ -57,8 +57,9 @@ class ShardWriter:
         """Writes the next rows.
 
         Args:
-            embeddings: float32 [m, d]. Rows that cannot be searched (NaN, infinite, too large for
-                the stored type, zero throughout) are noted, and NaN throughout in the file.
+            embeddings: float32 [m, d]. Rows that cannot be searched (NaN, infinite, too large
+                or too small for the stored type, zero throughout) are noted, and NaN throughout in
+                the file.
 
         Returns:
             How many rows cannot be searched.
@@ -69,7 +70,11 @@ class ShardWriter:
         zero = ~stored.any(axis=1)
         if not finite.all() or zero.any():
             fits = np.isfinite(embeddings).all(axis=1)
-            marks = {"not_finite": ~fits, "overflow": fits & ~finite, "zero": zero}
+            small = zero & embeddings.any(axis=1)
+            marks = {
+                "not_finite": ~fits, "overflow": fits & ~finite,
+                "underflow": small, "zero": zero & ~small,
+            }  # fmt: skip
             first = self._span.start + self.done
             for reason, marked in marks.items():
                 self._invalid[reason] += (np.flatnonzero(marked) + first).tolist()
@@ -117,7 +122,7 @@ class ShardWriter:
         rows = int(progress["rows"])
         if size < header + rows * self._layout.bytes_per_row:  # someone else cut it
             return 0, nothing
-        return rows, {reason: list(progress["invalid"][reason]) for reason in REASONS}
+        return rows, {reason: list(progress["invalid"].get(reason, ())) for reason in REASONS}
 
 
 def forget(folder: Path, shard: int) -> None:

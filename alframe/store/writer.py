@@ -87,7 +87,7 @@ class StoreWriter:
     """A store that is to be filled, new or to be gone on with.
 
     Args:
-        folder: Of the store; the config key is ``out``.
+        folder: Of the store.
         plan: What it is to hold.
         invalid: Whether embeddings that are not finite, or zero, end in an error once all rows are
             written (``refuse``), or are recorded in the store as invalid (``drop``).
@@ -102,9 +102,10 @@ class StoreWriter:
         if invalid not in ("refuse", "drop"):
             raise UserError(f"store.invalid={invalid}: expected refuse or drop")
         self.folder = Path(folder).expanduser()
+        self._keys = plan.keys
         self._drops = invalid == "drop"
         manifest = plan.manifest(self.folder)
-        check_room(self.folder, manifest)
+        check_room(self.folder, manifest, self._keys)
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._exclusive():
@@ -220,10 +221,11 @@ class StoreWriter:
             manifest.about["finished"] = now()
             write_json(self.folder / MANIFEST, manifest.content())
         if refused:
-            raise UserError(f"out={self.folder}: {invalid_words(manifest)}")
+            words = invalid_words(manifest, self._keys)
+            raise UserError(f"{self._keys.folder}={self.folder}: {words}")
 
     def _manifest(self) -> Manifest:
-        return Manifest.read(self.folder, "out")
+        return Manifest.read(self.folder, self._keys.folder)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -243,9 +245,10 @@ class StoreWriter:
         try:
             yield
         except OSError as error:
-            remedy = "make room there" if error.errno in FULL else "change out"
+            key = self._keys.folder
+            remedy = "make room there" if error.errno in FULL else f"change {key}"
             raise UserError(
-                f"out={self.folder} cannot be written ({error.strerror}): expected a folder with "
+                f"{key}={self.folder} cannot be written ({error.strerror}): expected a folder with "
                 f"room and write permission; what is written is kept: {remedy}, then run the same "
                 "command again"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,9 +36,10 @@ class RankingMeter(Meter):
         self._labels.append(labels)
 
     def compute(self) -> dict[str, float]:
-        """Returns the metrics of all batches."""
+        """Returns the metrics of all batches; without a positive there is no precision: NaN."""
         scores, labels = (torch.cat(part).cpu().numpy() for part in (self._scores, self._labels))
-        ranking = average_precision_score(labels == POSITIVE, scores)
+        positive = labels == POSITIVE
+        ranking = average_precision_score(positive, scores) if positive.any() else math.nan
         return {**super().compute(), "average_precision": float(ranking)}
 
 
@@ -52,6 +54,10 @@ class RareConcept(Classification):
         positives: Rows of the concept that are labeled at first, 1 or more.
         negatives: Rows of the rest that are labeled at first, 1 or more.
 
+    Raises:
+        UserError: For data of more classes, for concepts of which no test row is, and for numbers
+            below 1.
+
     **Source:** C. Coleman et al., *Similarity Search for Efficient Active Learning and Search of
     Rare Concepts*, AAAI 2022, section 4, arXiv:2007.00077: 5 positives and 19 x 5 negatives.
     """
@@ -62,6 +68,12 @@ class RareConcept(Classification):
             raise UserError(
                 f"task=rare_concept: expected data of two classes, got {data.num_classes} of data="
                 f"{data.name}; set concept to the name of one of them"
+            )
+        if not (data.test_labels == POSITIVE).any():
+            raise UserError(
+                f"concept={data.classes[POSITIVE]}: expected test rows of the concept, for the "
+                f"average precision, got 0 among {len(data.test_labels)} of data={data.name}; "
+                "choose another concept"
             )
         check_whole("task.positives", positives, at_least=1)
         check_whole("task.negatives", negatives, at_least=1)
@@ -92,8 +104,12 @@ class RareConcept(Classification):
         return {"positives_found": int((labels == POSITIVE).sum())}
 
     def error(self, metrics: Mapping[str, float]) -> float:
-        """Returns one minus the average precision: nearly all rows are negatives."""
-        return 1.0 - metrics["average_precision"]
+        """Returns one minus the average precision: nearly all rows are negatives.
+
+        1 for validation rows of which none is a positive.
+        """
+        precision = metrics["average_precision"]
+        return 1.0 if math.isnan(precision) else 1.0 - precision
 
     def meter(self, device: torch.device) -> Meter:
         """Returns a fresh accumulator of the task's metrics."""

@@ -154,7 +154,9 @@ def test_too_large_a_batch_says_so(workdir, capsys, monkeypatch):
 
     monkeypatch.setattr(RawEncoder, "embed", full)
     assert embed("out=store", "batch_size=99") == 2
-    assert "batch_size=99: raw needs more memory than there is" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "encoder raw needs more memory for 99 rows at a time than there is" in said
+    assert "lower batch_size, then run the same command again" in said
 
 
 def test_a_terminal_shows_rows_and_rows_per_second(workdir, capsys, monkeypatch):

@@ -1,12 +1,18 @@
 """Embeddings with labels as a dataset, in memory and on disk."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from alframe.data.embedded import embedded
+from alframe.data.one_against_rest import one_against_rest
 from alframe.data.statistics import Moments, mean_and_std, standardizing
 from alframe.data.stored import StoredRows, check_in_memory
 from alframe.errors import UserError
+from alframe.store import Store
+from alframe.store.manifest import Layout, Manifest
 from alframe.store.plan import Plan
 from alframe.store.writer import StoreWriter, Work
 
@@ -45,7 +51,39 @@ def test_rows_and_labels_are_those_of_the_files(words, keep_gib):
     for _ in range(2):  # the second time what was kept is read
         again = embedded(**words, keep_gib=keep_gib)
         np.testing.assert_allclose([again.mean, again.std], expected, rtol=1e-5)
-    assert data.inputs_fingerprint("train") == "of train"
+
+
+def test_what_is_made_of_stored_rows_is_told_apart_by_store_and_moments(words, tmp_path):
+    data = embedded(**words)
+    own = data.inputs_fingerprint("train")
+    assert own == embedded(**words, keep_gib=0, validation=9).inputs_fingerprint("train")
+    assert own != embedded(**words, subset=200).inputs_fingerprint("train")  # another mean
+    assert own != data.inputs_fingerprint("test")
+    made = [data.stores["train"].parts | {"inputs": inputs} for inputs in (own, "of train", "mine")]
+    stores = [Store(tmp_path, Manifest(parts, Layout(400, 4, "float16", 150))) for parts in made]
+    assert [data.is_embedded_in(store, "train") for store in stores] == [True, True, False]
+
+
+def test_altered_rows_are_refused_though_their_moments_are_kept(words, monkeypatch):
+    verified = []
+    verify = Store.verify
+    monkeypatch.setattr(
+        Store, "verify", lambda store: (verified.append(store.parts["split"]), verify(store))
+    )
+    embedded(**words, keep_gib=0.0)
+    embedded(**words, keep_gib=0.0)
+    assert verified == ["test", "train", "test"]  # test rows are in memory, and read each time
+    shard = Path(words["train"]) / "shard_00001.npy"
+    whole = shard.read_bytes()
+    os.utime(shard)
+    embedded(**words, keep_gib=0.0)
+    assert verified[3:] == ["test", "train"]
+    shard.write_bytes(bytes([*whole[:-1], whole[-1] ^ 1]))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"shard_00001\.npy is altered: expected sha256"):
+            embedded(**words, keep_gib=0.0)
+    shard.write_bytes(whole)
+    embedded(**words, keep_gib=0.0)
 
 
 def test_where_rows_stay_changes_no_fingerprint(words):
@@ -53,6 +91,12 @@ def test_where_rows_stay_changes_no_fingerprint(words):
     assert first.fingerprint == second.fingerprint
     other = embedded(**words, validation=10)
     assert other.fingerprint != first.fingerprint
+
+
+def test_a_concept_that_does_not_exist_names_the_data(words):
+    says = r"concept=d: expected one of the 3 classes of data=embedded"
+    with pytest.raises(UserError, match=says):
+        one_against_rest(embedded(**words), "d")
 
 
 def test_labels_of_other_rows_are_refused(words, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,8 +95,35 @@ def test_a_store_of_other_rows_is_refused(data, train):
         open_store(train, digits(test=90), "train")
 
 
-def test_rows_without_an_embedding_are_refused_by_learners(data, tmp_path):
-    train = store(tmp_path / "train", data, "train", invalid=(7, 900))
-    with pytest.raises(UserError, match=r"embeddings\.train=.*got 2 invalid ones, first row 7"):
-        on_embeddings(data, train, store(tmp_path / "test", data, "test"))
-    assert open_store(train, data, "train").invalid.tolist() == [7, 900]
+@pytest.mark.parametrize("keep_gib", [0, 1])
+def test_rows_without_an_embedding_are_left_out(data, train, tmp_path, caplog, keep_gib):
+    pool, validation = data.pool_rows[[3, 20]], data.validation_rows[:1]
+    aside = np.setdiff1d(np.arange(data.num_rows), [*data.pool_rows, *data.validation_rows])[:5]
+    bad = [*pool, *validation, *aside]
+    stores = (
+        store(tmp_path / "some", data, "train", invalid=bad),
+        store(tmp_path / "test", data, "test", invalid=(0, 99)),
+    )
+    found = on_embeddings(data, *stores, keep_gib)
+    assert "2 pool rows, 1 validation rows and 2 test rows are left out" in caplog.text
+    np.testing.assert_array_equal(found.pool_rows, np.setdiff1d(data.pool_rows, pool))
+    np.testing.assert_array_equal(found.validation_rows, data.validation_rows[1:])
+    np.testing.assert_array_equal(found.test_labels, data.test_labels[1:99])
+    expected = embed(data.test_inputs).astype(np.float16)[1:99]
+    np.testing.assert_array_equal(found.test_inputs, expected)
+    learned = np.concatenate([found.pool_rows, found.validation_rows])
+    np.testing.assert_array_equal(
+        found.inputs[learned], embed(data.inputs).astype(np.float16)[learned]
+    )
+    np.testing.assert_allclose(found.mean, found.inputs[learned].mean(axis=0), rtol=1e-4)
+    assert found.num_rows == data.num_rows  # rows keep their numbers
+    whole = on_embeddings(data, train, store(tmp_path / "whole", data, "test"))
+    assert found.fingerprint != whole.fingerprint
+
+
+def test_a_store_of_fewer_rows_is_refused(data, train, tmp_path):
+    shorter = replace(data, test_inputs=data.test_inputs[:90])
+    parts = {"parts": {"inputs": data.inputs_fingerprint("test")}}
+    test = store(tmp_path / "test", shorter, "test", **parts)
+    with pytest.raises(UserError, match=r"embeddings\.test=.*of the 100 test rows .* got 90"):
+        on_embeddings(data, train, test)

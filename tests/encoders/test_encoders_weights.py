@@ -243,6 +243,19 @@ def test_torchvision_mistakes(tmp_path):
         TorchvisionEncoder(dataset(), CPU, SMALL, str(file), size=0)
 
 
+def test_images_of_a_size_that_a_network_does_not_take_name_the_key(tmp_path, monkeypatch):
+    """A vision transformer asserts its size, where a convolutional network takes any."""
+
+    def small(name, weights=None, num_classes=7):
+        return torchvision.models.VisionTransformer(32, 16, 1, 1, 8, 8, num_classes=num_classes)
+
+    monkeypatch.setattr(torchvision.models, "get_model", small)
+    file = save(tmp_path / "weights.pt", small("vit").state_dict())
+    assert TorchvisionEncoder(dataset(), CPU, "vit", str(file), size=32).width == 8
+    with pytest.raises(UserError, match=r"at 48 pixels does not take .*change encoder\.size or"):
+        TorchvisionEncoder(dataset(), CPU, "vit", str(file), size=48)
+
+
 def test_timm_that_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"encoder=timm: expected the package timm.*pip install"):

@@ -87,6 +87,18 @@ def test_the_report_shows_them(runs):
     assert title == "Average precision against labels: 2 concepts"
 
 
+@pytest.mark.parametrize("absent", [0.0, float("nan")])
+def test_concepts_without_test_rows_are_left_out_and_named(tmp_path, runs, absent):
+    """Older runs have an average precision of 0 for them."""
+    for rule in ("all", "seals"):
+        write(tmp_path, "true_toad", 0, rule, {10: absent, 20: absent})
+    more = [*runs, *(load(tmp_path / f"{rule}-true_toad-0") for rule in ("all", "seals"))]
+    pd.testing.assert_frame_equal(concepts(searches(more)), concepts(searches(runs)))
+    assert any("are left out: true_toad" in note for note in build(more).notes)
+    assert not any("left out" in note for note in build(runs).notes)
+    assert searches(more[-2:]) == []
+
+
 def test_runs_without_a_concept_have_no_such_part(tmp_path):
     write(tmp_path, None, 0, "all", {10: 0.5})
     report = build([load(tmp_path / "all-None-0")])

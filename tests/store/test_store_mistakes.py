@@ -186,6 +186,23 @@ def test_float32_holds_what_float16_does_not(folder):
     assert Store.open(folder).invalid.tolist() == [row for row in BAD if row != 500]
 
 
+def test_rows_that_vanish_in_float16_are_told_from_zeros(folder):
+    values = POINTS.copy()
+    values[[3, 400]] = 1e-9
+    values[[7]] = 0
+    says = (
+        r"1 are zero throughout \(rows 7\), 2 are too small for float16 \(rows 3, 400\)|"
+        r"2 are too small for float16 \(rows 3, 400\), 1 are zero throughout \(rows 7\)"
+    )
+    with pytest.raises(UserError, match=says) as refused:
+        fill(folder, lambda start, stop: values[start:stop])
+    assert "use store.dtype=float32 and another out" in str(refused.value)
+    with pytest.raises(UserError) as refused:
+        fill(folder.with_name("wide"), lambda start, stop: values[start:stop], dtype="float32")
+    assert "expected 1000 embeddings that can be searched, but 1 are zero" in str(refused.value)
+    assert "store.dtype" not in str(refused.value)
+
+
 def test_a_store_of_which_no_row_can_be_searched_is_refused_all_the_same(folder):
     with pytest.raises(UserError, match="1000 are zero throughout"):
         fill(

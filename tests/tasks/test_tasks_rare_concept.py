@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,22 @@ def test_sure_rows_are_still_told_apart(sevens):
     meter = RareConcept(sevens).meter(torch.device("cpu"))
     meter.update(torch.tensor([[0.0, 100.0], [0.0, 101.0]]), torch.tensor([0, 1]))
     assert meter.compute()["average_precision"] == 1
+
+
+def test_a_concept_without_test_rows_is_refused(sevens):
+    none = replace(sevens, test_labels=np.zeros_like(sevens.test_labels))
+    says = rf"concept=7: expected test rows .* got 0 among {len(sevens.test_labels)} of data=digits"
+    with pytest.raises(UserError, match=says):
+        RareConcept(none)
+
+
+def test_validation_rows_without_a_positive_have_no_average_precision(sevens):
+    task = RareConcept(sevens)
+    meter = task.meter(torch.device("cpu"))
+    meter.update(torch.tensor([[0.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 0]))
+    metrics = meter.compute()
+    assert np.isnan(metrics["average_precision"])
+    assert task.error(metrics) == 1
 
 
 def test_what_was_found(sevens):
