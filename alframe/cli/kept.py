@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -93,8 +92,10 @@ def check_shards(store: Store, place: Path | None) -> None:
         return
     store.verify()
     if note is not None:
-        with contextlib.suppress(OSError):  # may only be read: they are compared in every run
+        try:
             write_json(note, there)
+        except OSError as error:  # may only be read
+            log.info("%s cannot be written (%s): every run compares the shards", note, error)
 
 
 def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> Words:

@@ -274,9 +274,7 @@ def test_flattening_a_config():
 def test_another_dataset_is_refused_with_the_difference(tmp_path):
     opened(tmp_path / "run").close()
     before = content(tmp_path)
-    with pytest.raises(
-        UserError, match=r"other data: expected .*rows 5, got .*rows 6; restore"
-    ):
+    with pytest.raises(UserError, match=r"other data: expected .*rows 5, got .*rows 6; restore"):
         opened(tmp_path / "run", identity={"data": {"fingerprint": "xyz", "rows": 6}})
     assert content(tmp_path) == before
 
