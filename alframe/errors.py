@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -25,3 +25,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     public = [name for name in known if not name.rpartition(".")[2].startswith("_")]
     close = difflib.get_close_matches(word, public, n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close and close[0] != word else ""
+
+
+def differing(before: object, after: object) -> tuple[object, object]:
+    """Returns of two mappings the entries that differ, in words; anything else as it is."""
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        return before, after
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    words = [", ".join(f"{name} {each.get(name, '(absent)')}" for name in names)
+             for each in (before, after)]  # fmt: skip
+    return words[0], words[1]

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 
 import yaml
 
-from alframe.errors import UserError
+from alframe.errors import UserError, differing
 from alframe.files import CorruptFileError, decode_state, encode_state, write_atomic, write_json
 from alframe.protocols import State
 
@@ -249,9 +249,11 @@ def _check_same(path: Path, config: Mapping[str, Any], identity: Mapping[str, An
     status = _read_status(path)
     for key, value in identity.items():
         if key in status and status[key] != value:
+            expected, got = differing(status[key], value)
+            hint = " (index=auto chooses by index.memory_gib, too)" if key == "neighbors" else ""
             raise UserError(
-                f"run_dir={path} was started with other {key}: expected {status[key]}, got "
-                f"{value}; restore the {key} or use another run_dir"
+                f"run_dir={path} was started with other {key}: expected {expected}, got {got}; "
+                f"restore the {key}{hint} or use another run_dir"
             )
 
 

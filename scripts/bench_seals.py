@@ -7,7 +7,8 @@ The pool is that of seals_pool.py. For each of its six concepts and each seed `a
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
 and 300 negatives at first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored
 embeddings; the pool's files are read before each run. The first run with candidates=seals builds
-the index, where FOLDER has none yet: its seconds and its memory are in FOLDER/build.json. Prints a
+the index, where FOLDER has none yet: its seconds and its memory are in FOLDER/build_HASH.json, by
+the hash of the index's folder. Prints a
 Markdown table and writes results/bench_seals.json; --small takes a pool of 20,000 rows, is over in
 a minute or two, and keeps nothing.
 """
@@ -31,12 +32,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bench_neighbors import compare
+from omegaconf import OmegaConf
 from seals_pool import SIZES, Pool, make
 from seals_scan import Paths, rounded, speeds
 
+from alframe.cli.compose import compose, with_aliases
+from alframe.cli.kept import place_of
 from alframe.cli.versions import git_state, versions
 from alframe.files import decode_state
 from alframe.report.statistics import mean_interval
+from alframe.store import Store
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
@@ -81,20 +86,41 @@ def words_for(paths: Paths, concept: str, *more: str) -> list[str]:
     return ["data=embedded", "data.keep_gib=0", *data, f"concept={concept}", *LAB, *more]
 
 
+def index_of(words: Sequence[str]) -> Path:
+    """Returns the folder of the index that a run with these words searches."""
+    config = compose(with_aliases(words))
+    plain = OmegaConf.to_container(config.index, resolve=True)
+    return place_of(plain, Store.open(config.data.train))
+
+
+def record_of(folder: Path, place: Path) -> Path:
+    """Returns the file that says what building an index took."""
+    return folder / f"build_{place.name.removeprefix('index_')}.json"
+
+
 def build(folder: Path, words: Sequence[str]) -> Row:
     """Builds the index, if that was not done; returns what it took, then or now."""
-    kept = folder / "build.json"
+    place = index_of(words)
+    kept, older = record_of(folder, place), folder / "build.json"
+    if not kept.is_file() and older.is_file():  # which did not say of which index it is
+        if [path.name for path in place.parent.glob("index_*")] != [place.name]:
+            sys.exit(
+                f"{older} may be of any index in {place.parent}: expected one named by its index; "
+                f"rename it to {record_of(folder, Path('index_HASH'))}, with the hash of the index "
+                "that it is of, or remove it and that index"
+            )
+        kept.write_text(older.read_text())
     if not kept.is_file():
-        kept.write_text(json.dumps(built(alframe(words, folder / "building"))))
+        kept.write_text(json.dumps(built(alframe(words, folder / "building"), place)))
     found: Row = json.loads(kept.read_text())
     return found
 
 
-def built(run: Row) -> Row:
+def built(run: Row, place: Path) -> Row:
     """Returns what the run that built the index says of it."""
     seconds = re.search(r"index of \d+ rows built in ([0-9.]+) s", run["log"])
     if seconds is None:
-        sys.exit("the folder holds an index that this script has not measured: remove it")
+        sys.exit(f"{place} is an index that this script has not measured: remove it")
     return {"seconds": float(seconds[1]), "peak_bytes": run["peak_bytes"]}
 
 

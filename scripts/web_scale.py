@@ -4,12 +4,12 @@
     python scripts/web_scale.py --small
     python scripts/web_scale.py --page
 
-Pools and indexes are those of bench_seals.py, in FOLDER/ROWS; what is not there is made, with the
-usual number of inverted lists. All sizes but the last set the constants of the model, which then
-predicts the last; all of them together predict what is larger still. Prints both tables and writes
-results/web_scale.json; --small takes two tiny pools and keeps nothing; --page measures nothing, but
-writes the tables of results/bench_seals.json and results/web_scale.json to
-alframe/neighbors/README.md.
+Pools are those of bench_seals.py, in FOLDER/ROWS, and made where they are not there. The index is
+that of bench_seals.py where it was built, else one with the usual number of inverted lists. All
+sizes but the last set the constants of the model, which then predicts the last; all of them
+together predict what is larger still. Prints both tables and writes results/web_scale.json; --small
+takes two tiny pools and keeps nothing; --page measures nothing, but writes the tables of
+results/bench_seals.json and results/web_scale.json to alframe/neighbors/README.md.
 
 The model, for n rows of d values, L inverted lists, p lists in a search, t rows to train on:
 
@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_seals import CACHE, RESULTS, SMALL_INDEX, build, table, words_for
+from bench_seals import CACHE, INDEX, RESULTS, SMALL_INDEX, build, index_of, table, words_for
 from seals_pool import SIZES, Pool, make
-from seals_scan import sum_in_chunks, took
+from seals_scan import Paths, sum_in_chunks, took
 
 from alframe.cli.versions import git_state, versions
 from alframe.learners.hardware import Hardware
@@ -74,10 +74,12 @@ class Measured:
     scan_seconds: float
 
 
-def measure(folder: Path) -> Measured:
-    """Returns what the pool in a folder takes."""
-    store = Store.open(folder / "train")
-    place = next(path.parent for path in (folder / "train").glob("index_*/index.faiss"))
+def measure(folder: Path, pool: Pool) -> Measured:
+    """Returns what a pool and its index take, which are made where they are not in the folder."""
+    paths = make(folder, pool)
+    store = Store.open(paths["train"])
+    words, place = chosen(paths)
+    build_took = build(folder, words)
     meta = json.loads((place / "meta.json").read_text())
     index = faiss(factory=meta["factory"], nprobe=PROBED)
     index.load(place, store)
@@ -94,7 +96,7 @@ def measure(folder: Path) -> Measured:
         int(meta["factory"].split(",")[0].removeprefix("IVF")),
         sum(path.stat().st_size for path in store.folder.glob("shard_*.npy")),
         (place / "index.faiss").stat().st_size,
-        float(json.loads((folder / "build.json").read_text())["seconds"]),
+        float(build_took["seconds"]),
         search,
         took(lambda: sum_in_chunks(store)),
     )
@@ -188,8 +190,10 @@ def page(text: str, results: Path = RESULTS) -> str:
             for name in ("bench_seals", "web_scale")}  # fmt: skip
     made_of = {"bench_seals": table(kept["bench_seals"]), "web_scale": tables(kept["web_scale"])}
     for name, content in made_of.items():
-        device, date = kept[name]["device"], kept[name]["date"]
-        body = f"{content}\n\nFrom `results/{name}.json`: {device}, {date}."
+        about = [kept[name]["device"], kept[name]["date"]]
+        if index := kept[name].get("index"):
+            about.append(f"`{' '.join(index)}`")
+        body = f"{content}\n\nFrom `results/{name}.json`: {', '.join(about)}."
         marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(marks[0])
         _, _, after = rest.partition(marks[1])
@@ -197,11 +201,14 @@ def page(text: str, results: Path = RESULTS) -> str:
     return text
 
 
-def made(folder: Path, pool: Pool) -> Path:
-    """Makes a pool and its index where they are not there; returns their folder."""
-    paths = make(folder, pool)
-    build(folder, words_for(paths, next(iter(SIZES)), "candidates=seals", *SMALL_INDEX))
-    return folder
+def chosen(paths: Paths) -> tuple[list[str], Path]:
+    """Returns the words of a run that searches the index of a pool, and the index's folder."""
+    for index in (INDEX, SMALL_INDEX):
+        words = words_for(paths, next(iter(SIZES)), "candidates=seals", *index)
+        place = index_of(words)
+        if (place / "meta.json").is_file():
+            break
+    return words, place
 
 
 def main() -> None:
@@ -218,11 +225,11 @@ def main() -> None:
     if options.small:
         with tempfile.TemporaryDirectory() as folder:
             pools = [Pool(rows, 32, 2_000) for rows in (5_000, 20_000)]
-            found = checked([measure(made(Path(folder) / str(p.rows), p)) for p in pools])
+            found = checked([measure(Path(folder) / str(p.rows), p) for p in pools])
         print(tables(found))
         return
     base = options.folder.expanduser()
-    found = checked([measure(made(base / str(n), Pool(n))) for n in sorted(options.rows)])
+    found = checked([measure(base / str(n), Pool(n)) for n in sorted(options.rows)])
     print(tables(found))
     about = {
         "command": f"python scripts/web_scale.py --rows {' '.join(map(str, options.rows))}",

@@ -220,7 +220,7 @@ HEAVY = ("torch", "pytorch_lightning", "torchvision", "sklearn", "pandas", "matp
         ("import alframe, alframe.cli", HEAVY),
         ("import alframe.report.cli", ("torch", "hydra", "pytorch_lightning", "alframe.cli")),
         ("import alframe.run_dir, alframe.protocols, alframe.schedule, alframe.pool", HEAVY),
-        ("import alframe.store, alframe.cli.embed", HEAVY),
+        ("import alframe.store, alframe.cli.embed, alframe.cli.index", HEAVY),
     ],
     ids=["cli", "report", "core", "store"],
 )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from alframe.candidates.near import check_options, completed, filled, no_labeled_rows, too_few
+from alframe.candidates.near import (
+    check_options,
+    completed,
+    filled,
+    looked_for,
+    no_labeled_rows,
+    too_few,
+)
 from alframe.errors import UserError
 from alframe.functional.kmeans import kmeans_pp
 from alframe.neighbors.protocol import Neighbors
@@ -84,7 +91,8 @@ class Anchors:
             raise too_few(found, size, k)
         while len(found) < size and k < self.neighbors.num_rows - 1 and len(anchors):
             k = min(2 * k, self.neighbors.num_rows - 1)
-            found = self._most_similar(anchors, k, most, pool)
+            more = self._most_similar(anchors, k, most, pool)
+            found = more if len(more) > len(found) else found
         return found if len(found) >= size else completed(found, size, pool)
 
     def _drawn(self, pool: Pool, rng: np.random.Generator) -> Rows:
@@ -122,7 +130,9 @@ class Anchors:
         found = np.full((len(anchors), k), -1, dtype=np.int64)
         wanted, reach = np.arange(len(anchors)), k
         while len(wanted) and k:  # those whose nearest rows are labeled already look further
-            lists = self.neighbors.of(anchors[wanted], reach)
+            lists = looked_for(self.neighbors, anchors[wanted], reach, self._k)
+            if lists is None:
+                break
             good = (lists >= 0) & pool.is_unlabeled(np.maximum(lists, 0))
             rank = good.cumsum(axis=1)
             line, column = np.nonzero(good & (rank <= k))

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.neighbors.index import TooFewFoundError
 from alframe.neighbors.protocol import Neighbors
 from alframe.options import check_whole
 from alframe.pool import Pool, distinct
@@ -51,10 +52,32 @@ def filled(found: Rows, size: int, pool: Pool, rng: np.random.Generator) -> Rows
     return np.sort(np.concatenate([found, rng.choice(others, count, replace=False)]))
 
 
+def looked_for(neighbors: Neighbors, rows: Rows, k: int, asked: int) -> Rows | None:
+    """Returns the neighbors [m, k] of rows, or None where a widened search cannot find so many.
+
+    Args:
+        neighbors: Finds them.
+        rows: Labeled ones [m].
+        k: How many.
+        asked: What the config asks for; more is a widened search.
+
+    Raises:
+        TooFewFoundError: If what the config asks for cannot be found.
+    """
+    try:
+        return neighbors.of(rows, k)
+    except TooFewFoundError as error:
+        if k <= asked:
+            raise
+        log.warning("the search is not widened to %d neighbors: %s", k, error)
+        return None
+
+
 def completed(found: Rows, size: int, pool: Pool) -> Rows:
     """Returns ``found`` with the lowest other unlabeled rows up to ``size``, ascending.
 
-    For an approximate index, which may never find all.
+    For where neighbors run out: rows that were dropped from the index are nobody's neighbors, and
+    an approximate index may not find all.
     """
     missing = np.setdiff1d(pool.unlabeled, found, assume_unique=True)
     return np.sort(np.concatenate([found, missing[: size - len(found)]]))

@@ -10,6 +10,7 @@ from alframe.candidates.near import (
     check_options,
     completed,
     filled,
+    looked_for,
     no_labeled_rows,
     too_few,
     unlabeled_of,
@@ -70,7 +71,7 @@ class Seals:
         if self._when_short == "random":
             return filled(found, size, pool, rng)
         if self._when_short == "widen":
-            return self._widened(labeled, size, pool)
+            return self._widened(labeled, found, size, pool)
         raise too_few(found, size, self._k)
 
     def _of(self, labeled: Rows, pool: Pool) -> Rows:
@@ -83,14 +84,16 @@ class Seals:
             self._known, self._lists = rows[order], lists[order]
         return self._lists[np.searchsorted(self._known, labeled)]
 
-    def _widened(self, labeled: Rows, size: int, pool: Pool) -> Rows:
-        most = self.neighbors.num_rows - 1
-        k, found = self._k, np.empty(0, np.int64)
+    def _widened(self, labeled: Rows, found: Rows, size: int, pool: Pool) -> Rows:
+        most, k = self.neighbors.num_rows - 1, self._k
         while len(found) < size:
             if k == most:
                 return completed(found, size, pool)
             k = min(2 * k, most)
-            found = unlabeled_of(self.neighbors.of(labeled, k), pool)
+            lists = looked_for(self.neighbors, labeled, k, self._k)
+            if lists is None:
+                return completed(found, size, pool)
+            found = unlabeled_of(lists, pool)
         return found
 
 

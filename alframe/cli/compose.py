@@ -36,7 +36,7 @@ def compose(
     Args:
         overrides: As on the command line.
         folders: Config folders of others, as with ``--config-dir``.
-        primary: The primary config: ``run``, or ``embed`` for alframe-embed.
+        primary: The primary config: ``run``, or that of another command.
     """
     paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
     search = [f"hydra.searchpath=[{paths}]"] if paths else []

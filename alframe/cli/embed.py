@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alframe.errors import UserError
+from alframe.cli.plain import composed, share
+from alframe.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from alframe.cli.filling import Filling
@@ -65,24 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compose(words: Sequence[str], folder: Path | None) -> dict[str, Any]:
     """Returns the composed config, plain; values are checked, but nothing is built."""
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf, open_dict
-    from omegaconf.errors import OmegaConfBaseException
-
-    from alframe.cli.compose import CONFIGS, compose
-    from alframe.cli.mistakes import explain
-    from alframe.errors import nearest
-
-    folders = [] if folder is None else [folder]
-    try:
-        composed = compose(words, folders, PRIMARY)
-        with open_dict(composed):
-            del composed["hydra"]
-        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise explain(error, words, [CONFIGS, *folders], PRIMARY) from error
-    assert isinstance(plain, dict)
-    config = {str(key): value for key, value in plain.items()}
+    config = composed(words, folder, PRIMARY)
     for place, known in (("", KEYS), ("store.", STORE_KEYS)):
         for key in config if not place else config["store"]:
             if key not in known:
@@ -95,7 +78,7 @@ def _embed(config: dict[str, Any]) -> None:
 
     set_up_logging()
     store = config["store"]
-    part = _part(store["shard"])
+    part = (1, 1) if store["shard"] is None else share("store.shard", store["shard"])
     filling = _build(config)
     writer = filling.writer(config["out"], store["rows_per_shard"], store["invalid"])
     if store["verify"]:
@@ -127,16 +110,6 @@ def _build(config: dict[str, Any]) -> Filling:
     return Filling(
         data, config["split"], encoder, config["encoder"], config["store"]["dtype"], batch
     )
-
-
-def _part(word: object) -> tuple[int, int]:
-    """Returns (i, n) of ``i/n``: of every n shards the i-th."""
-    if word is None:
-        return 1, 1
-    match = re.fullmatch(r"(\d+)/(\d+)", str(word))
-    if match and 1 <= int(match[1]) <= int(match[2]):
-        return int(match[1]), int(match[2])
-    raise UserError(f"store.shard={word}: expected i/n with i from 1 to n, such as 2/8, or null")
 
 
 @contextmanager

@@ -13,13 +13,13 @@ import torch
 
 from alframe.errors import UserError
 from alframe.files import decode_state, encode_state, write_atomic
-from alframe.limits import available_bytes
 from alframe.neighbors import faiss
 from alframe.neighbors.audit import Audit
 from alframe.neighbors.decide import decide
 from alframe.neighbors.factory import ROWS_PER_LIST, filled
 from alframe.neighbors.index import check_k, checked_queries, without
-from alframe.neighbors.saving import read_meta, write_meta
+from alframe.neighbors.memory import check_file, check_rows
+from alframe.neighbors.saving import clear, read_meta, write_meta
 from alframe.neighbors.scan import Scan, chunk_rows, float_chunks, scan, unit_rows
 from alframe.neighbors.settings import Settings
 from alframe.neighbors.source import EmbeddingSource
@@ -67,15 +67,26 @@ class FaissIndex:
 
     def build(self, source: EmbeddingSource) -> None:
         """See `NeighborIndex.build`; reads the source twice, and some rows for training."""
-        self.train(source)
+        self._begin(source)
+        self.check_memory(
+            self._indexed,
+            "set index=ivf_pq, or build the index in parts, its lists on disk (alframe-index)",
+        )
+        self._train()
         self.add(range(source.num_rows))
         self.ready()
 
     def train(self, source: EmbeddingSource) -> None:
-        """Makes an index without rows, trained on some of a source."""
+        """Makes an index without rows, trained on some of a source, however large it will be."""
+        self._begin(source)
+        self._train()
+
+    def _begin(self, source: EmbeddingSource) -> None:
         self._bind(source, scan(source, self.metric, self._settings.drop_invalid))
-        index = faiss.made(source.width, self.factory, self.metric)
-        self._check_memory(index)
+        self._index = faiss.made(source.width, self.factory, self.metric)
+
+    def _train(self) -> None:
+        source, index = self._built(), self._index
         if not index.is_trained:
             seed = self._settings.seed
             faiss.seed_training(index, seed)
@@ -85,7 +96,17 @@ class FaissIndex:
                 "raise index.train_rows, or ask for fewer lists or codes in index.factory",
             ):
                 index.train(self._vectors(torch.from_numpy(source.take(sample))))
-        self._index = index
+
+    def check_memory(self, rows: int, remedy: str) -> None:
+        """Raises `UserError` where so many rows take more memory than there may be.
+
+        Args:
+            rows: That are to be held at a time.
+            remedy: What to do, in words.
+        """
+        what = f"index.factory={self.factory}, {rows} rows"
+        needed = rows * faiss.bytes_per_row(self._index)
+        check_rows(what, needed, self._settings.memory_gib, remedy)
 
     def add(self, span: range) -> None:
         """Adds the valid rows of a range of the source, in chunks."""
@@ -133,26 +154,60 @@ class FaissIndex:
         best, rows = (np.concatenate(part) for part in zip(*found, strict=True))
         return without(rows, best, exclude, k)
 
-    def save(self, folder: Path) -> None:
-        """See `NeighborIndex.save`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        faiss.write(self._index, folder / INDEX)
-        self.save_state(folder, [INDEX])
+    def save(self, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+        """See `NeighborIndex.save`.
 
-    def save_state(self, folder: Path, files: list[str]) -> None:
-        """Writes what is beside the index of FAISS, whose files are there."""
+        Args:
+            folder: Where to.
+            about: More entries of its description: which part it is.
+
+        Raises:
+            OSError: Where there is no room for it.
+        """
+        clear(folder, [INDEX], faiss.bytes_of(self._index, self._index.ntotal))
+        faiss.write(self._index, folder / INDEX)
+        self.save_state(folder, [INDEX], about)
+
+    def save_state(
+        self, folder: Path, files: list[str], about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Writes what is beside the index of FAISS, whose files are there; see `save`."""
         state = {"invalid": self._scan.invalid, "mean": self._scan.mean.numpy()}
         write_atomic(folder / STATE, encode_state({**state, "largest": self._scan.largest}))
-        write_meta(folder, self.describe(), [*files, STATE])
+        write_meta(folder, {**self.describe(), **(about or {})}, [*files, STATE])
 
     def load(self, folder: Path, source: EmbeddingSource) -> None:
-        """See `NeighborIndex.load`."""
-        self.load_part(folder, source)
+        """See `NeighborIndex.load`; lists on disk stay there.
+
+        Raises:
+            UserError: Also for an index that takes more memory than ``settings.memory_gib``; where
+                that is None, one that takes more than what is free is warned of.
+        """
+        self.check_part(folder, source)
+        check_file(folder / INDEX, self._settings.memory_gib)
+        self._index = faiss.read(folder / INDEX)
         self.ready()
 
-    def load_part(self, folder: Path, source: EmbeddingSource) -> None:
-        """Reads an index that need not hold all rows yet."""
-        meta = read_meta(folder, source, {"kind": self.kind, "metric": self.metric})
+    def load_part(
+        self, folder: Path, source: EmbeddingSource, about: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Reads an index that need not hold all rows yet; see `check_part`."""
+        meta = self.check_part(folder, source, about)
+        self._index = faiss.read(folder / INDEX)
+        return meta
+
+    def check_part(
+        self, folder: Path, source: EmbeddingSource, about: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Returns the description of a saved index, or part of one, after a look at its files.
+
+        Args:
+            folder: Where it was saved.
+            source: What it must be of.
+            about: What else its description must say, see `save`.
+        """
+        wanted = {"kind": self.kind, "metric": self.metric, **(about or {})}
+        meta = read_meta(folder, source, wanted)
         state = decode_state(folder / STATE)
         mean = torch.from_numpy(state["mean"])
         self._bind(source, Scan(state["invalid"], mean, float(state["largest"])))
@@ -161,7 +216,7 @@ class FaissIndex:
                 f"{folder}: expected index.factory={self.factory}, got {meta['factory']}; set "
                 "index.factory to it, or build the index again"
             )
-        self._index = faiss.read(folder / INDEX)
+        return meta
 
     def describe(self) -> Mapping[str, Any]:
         """See `NeighborIndex.describe`."""
@@ -224,17 +279,6 @@ class FaissIndex:
         least = _TRAIN_ROWS if lists is None else max(_TRAIN_ROWS, ROWS_PER_LIST * lists.nlist)
         size = min(self._indexed, self._settings.train_rows or least)
         return self._rows(np.sort(rng.choice(self._indexed, size, replace=False)))
-
-    def _check_memory(self, index: Any) -> None:
-        limit = self._settings.memory_gib
-        free = available_bytes() if limit is None else limit * 2**30
-        needed = self._indexed * faiss.bytes_per_row(index)
-        if needed > free:
-            raise UserError(
-                f"index.factory={self.factory} takes {needed / 2**30:.1f} GiB for {self._indexed} "
-                f"rows: expected at most {free / 2**30:.1f} GiB; set index=ivf_pq, build the index "
-                "in parts with its lists on disk, or raise index.memory_gib"
-            )
 
     def _found(self, queries: Array, wanted: int, count: int) -> tuple[Array, Rows]:
         vectors = self._vectors(torch.from_numpy(queries))

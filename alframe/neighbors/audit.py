@@ -72,12 +72,6 @@ class Audit:
                 f"index.on_low_recall={self.on_low_recall}: expected one of {', '.join(ON_LOW)}."
             )
 
-    def measure(self, index: NeighborIndex, source: EmbeddingSource, exact: ExactIndex) -> Recall:
-        """Returns the recall of an index, see `recall`, having judged it, see `judge`."""
-        found = self.recall(index, source, exact)
-        self.judge(found)
-        return found
-
     def recall(self, index: NeighborIndex, source: EmbeddingSource, exact: ExactIndex) -> Recall:
         """Returns the recall of an index against exact search, its own rows left out.
 

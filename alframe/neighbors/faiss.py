@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from alframe.errors import UserError
 from alframe.protocols import Array, Rows
 
 INSTALL = "pip install faiss-cpu (or faiss-gpu, on Linux with a GPU)"
+FAILURES = (RuntimeError, AssertionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,14 @@ def said(what: str, remedy: str) -> Iterator[None]:
     """Turns FAISS's exceptions, which name a line of C++ or nothing at all, into `UserError`."""
     try:
         yield
-    except (RuntimeError, AssertionError, MemoryError) as error:
-        text = str(error).split("Error: ")[-1]
-        explained = re.sub(r"^'.*?' failed:?\s*", "", text)
-        reason = " ".join((explained or text).split()) or "it gives no reason"
-        raise UserError(f"FAISS could not {what} ({reason}); {remedy}") from error
+    except FAILURES as error:
+        raise UserError(f"FAISS could not {what} ({_reason(error)}); {remedy}") from error
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).split("Error: ")[-1]
+    explained = re.sub(r"^'.*?' failed:?\s*", "", text)
+    return " ".join((explained or text).split()) or "it gives no reason"
 
 
 def made(width: int, factory: str, metric: str) -> Any:
@@ -135,6 +140,12 @@ def bytes_per_row(index: Any) -> int:
     return _code_bytes(index) + int(links) + 8
 
 
+def bytes_of(index: Any, rows: int) -> int:
+    """Returns what so many rows of a kind of index take, in memory or on disk, with its centers."""
+    lists = lists_of(index)
+    return rows * bytes_per_row(index) + (0 if lists is None else 4 * lists.nlist * lists.d)
+
+
 def compresses(index: Any) -> bool:
     """Tells whether rows are stored in fewer bytes than as float32."""
     return _code_bytes(index) < 4 * int(index.d)
@@ -161,9 +172,17 @@ def is_graph(index: Any) -> bool:
 
 
 def write(index: Any, path: Path) -> None:
-    """Writes an index to a file."""
-    with said(f"write {path}", "free some disk, or choose another folder"):
+    """Writes an index to a file, of which nothing is left where that fails.
+
+    Raises:
+        OSError: Where it cannot be written, such as on a full disk.
+    """
+    try:
         library().write_index(index, str(path))
+    except FAILURES as error:
+        path.unlink(missing_ok=True)
+        reason = f"FAISS could not write the index ({_reason(error)})"
+        raise OSError(errno.EIO, reason, str(path)) from error
 
 
 def read(path: Path) -> Any:
@@ -191,7 +210,7 @@ def merge_on_disk(empty: Any, parts: list[Path], path: Path) -> None:
     faiss = library()
     lists = lists_of(empty)
     assert lists is not None
-    with said(f"merge parts into {path}", "free some disk, or set index.on_disk=false"):
+    with said(f"merge parts into {path}", "make room there, or merge in memory: on_disk=false"):
         opened = [faiss.read_index(str(part), faiss.IO_FLAG_MMAP) for part in parts]
         vector = faiss.InvertedListsPtrVector()
         for index in opened:

@@ -15,6 +15,10 @@ from alframe.protocols import Array, Rows
 METRICS = ("euclidean", "cosine", "dot")
 
 
+class TooFewFoundError(UserError):
+    """An approximate index that cannot find as many rows as were asked for."""
+
+
 class NeighborIndex(Protocol):
     """An index of the embeddings of one source."""
 
@@ -46,7 +50,8 @@ class NeighborIndex(Protocol):
 
         Raises:
             UserError: For queries that are NaN, infinite, of another width, or (under cosine) zero;
-                for ``k`` out of range; where an approximate index cannot find ``k`` rows.
+                for ``k`` out of range.
+            TooFewFoundError: Where an approximate index cannot find ``k`` rows.
         """
         ...
 

@@ -18,7 +18,11 @@ class Neighbors(Protocol):
     def of(self, rows: Rows, k: int) -> Rows:
         """Returns the ``k`` nearest other rows of each row [m, k], nearest first.
 
-        A -1 stands where an approximate index finds fewer, and for rows that have no embedding.
+        They are -1 for rows that have no embedding.
+
+        Raises:
+            TooFewFoundError: Where an approximate index cannot find so many, see
+                `alframe.neighbors.index`.
         """
         ...
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +24,34 @@ _SAME = {
     "rows": "build the index again",
     "factory": "set index.factory to it, or build the index again",
     "source_key": "these are other embeddings: build the index again",
+    "trained": "it was begun from another training: build this part again",
+    "part": "build this part again",
+    "parts": "build this part again",
+    "span": "build this part again",
 }
+
+
+def clear(folder: Path, files: Sequence[str], needed: int) -> None:
+    """Makes a folder ready to be written to: without these files, and what describes them.
+
+    Args:
+        folder: Of the index; it is made.
+        files: Names of what is to be written.
+        needed: Bytes that this takes.
+
+    Raises:
+        OSError: Where the folder cannot be written, or its disk has less room.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (META, *files):  # never changed in place: another process may search them
+        (folder / name).unlink(missing_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"expected room for {needed / 2**30:.2f} GiB, got {free / 2**30:.2f} GiB free",
+            str(folder),
+        )
 
 
 def write_meta(folder: Path, meta: Mapping[str, Any], files: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from alframe.errors import UserError
 from alframe.neighbors import faiss
+from alframe.neighbors.index import TooFewFoundError
 from alframe.protocols import Array, Rows
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def found_by(
         FAISS's values and positions [m, count], -1 after the found ones.
 
     Raises:
-        UserError: If ``wanted`` rows cannot be found.
+        TooFewFoundError: If ``wanted`` rows cannot be found.
     """
     if on_gpu is not None:
         found = _on_gpu(on_gpu, queries, wanted, count)
@@ -47,9 +48,10 @@ def found_by(
         short = _short(places, wanted)
     if len(short):
         least = int((places[short] >= 0).sum(axis=1).min())
-        raise UserError(
+        raise TooFewFoundError(
             f"expected {wanted} rows for each query, got {least} for query {short[0]} and too few "
-            f"for {len(short)} of {len(queries)}; lower k, or set index=exact or index=ivf_flat"
+            f"for {len(short)} of {len(queries)}; lower candidates.k, or set index=exact or "
+            "index=ivf_flat"
         )
     return values, places
 

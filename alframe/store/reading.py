@@ -81,21 +81,21 @@ class Store:
         for shard, expected in sorted(self._sums.items()):
             check_sum(self.folder, shard, expected)
 
-    def stamps(self) -> list[list[str | int]]:
-        """Returns name, size in bytes and time of change in ns of each shard's file.
+    def stamp(self) -> dict[str, list[int]]:
+        """Returns the size (bytes) and the time of change (ns) of each shard's file, by name.
 
-        Where these are as they were, nobody need `verify` again.
+        As long as they are the same, nobody wrote to the files since a look at their checksums.
 
         Raises:
             UserError: For a shard that is not there any more.
         """
-        stamps: list[list[str | int]] = []
-        for shard in range(self._layout.shards):
+        about = {}
+        for shard in sorted(self._sums):
             check_size(self.folder, self._layout, shard)
             path = shard_path(self.folder, shard)
-            found = path.stat()
-            stamps.append([path.name, found.st_size, found.st_mtime_ns])
-        return stamps
+            there = path.stat()
+            about[path.name] = [there.st_size, there.st_mtime_ns]
+        return about
 
     def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.

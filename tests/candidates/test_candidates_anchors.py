@@ -11,6 +11,7 @@ from neighbor_twins import PlainNeighbors
 from alframe.candidates.anchors import Anchors
 from alframe.errors import UserError
 from alframe.functional.kmeans import kmeans_pp
+from alframe.neighbors.index import TooFewFoundError
 from alframe.pool import Pool
 
 NUM = 60
@@ -162,3 +163,23 @@ def test_options_out_of_range_are_refused_with_the_key(options):
     ((name, value),) = options.items()
     with pytest.raises(UserError, match=rf"candidates\.{name}={value}"):
         Anchors(PlainNeighbors(points()), **{"k": 5, **options})
+
+
+class Limited(PlainNeighbors):
+    """An approximate index that finds at most so many."""
+
+    def of(self, rows, k):
+        if k > 6:
+            raise TooFewFoundError(f"expected {k} rows for each query, got 6")
+        return super().of(rows, k)
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_a_search_that_cannot_be_widened_keeps_what_it_found(k):
+    pool, rng = pool_with([0, 1, 2]), np.random.default_rng(0)
+    near = Anchors(PlainNeighbors(points()), k=k, size=30).rows(pool, 1, rng)
+    found = Anchors(Limited(points()), k=k, size=30, when_short="widen").rows(pool, 30, rng)
+    assert len(found) == 30
+    assert np.isin(near, found).all()
+    with pytest.raises(TooFewFoundError):
+        Anchors(Limited(points()), k=7, size=30).rows(pool, 1, rng)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from neighbor_twins import PlainNeighbors
 
 from alframe.candidates.seals import Seals
 from alframe.errors import UserError
+from alframe.neighbors.exact import ExactIndex
+from alframe.neighbors.index import TooFewFoundError
+from alframe.neighbors.kinds import faiss
+from alframe.neighbors.neighborhood import Neighborhood
+from alframe.neighbors.source import ArraySource
 from alframe.pool import Pool
 
 NUM = 60
@@ -142,3 +149,60 @@ def test_it_never_gives_more_than_it_says():
     rule = Seals(PlainNeighbors(points()), 5)
     assert (rule.at_most(57, 3), rule.at_most(10, 3), rule.at_least(57)) == (15, 10, 57)
     assert len(rule.rows(pool_with([[1, 2, 3]]), 1, np.random.default_rng(0))) <= 15
+
+
+class Limited(PlainNeighbors):
+    """An approximate index that finds at most so many."""
+
+    def of(self, rows, k):
+        if k > 6:
+            raise TooFewFoundError(f"expected {k} rows for each query, got 6")
+        return super().of(rows, k)
+
+
+def test_a_search_that_cannot_be_widened_keeps_what_it_found(caplog):
+    pool, rng = pool_with([[0, 1]]), np.random.default_rng(0)
+    near = definition(points(), pool, 6)
+    for k in (3, 6):
+        found = Seals(Limited(points()), k, "widen").rows(pool, 30, rng)
+        others = [row for row in pool.unlabeled if row not in near][: 30 - len(near)]
+        assert found.tolist() == sorted([*near, *others])
+    assert "the search is not widened to 12 neighbors" in caplog.text
+    with pytest.raises(TooFewFoundError):  # what is asked for at first must be found
+        Seals(Limited(points()), 7, "widen").rows(pool, 30, rng)
+
+
+EMBEDDINGS = np.random.default_rng(3).normal(size=(300, 6)).astype(np.float32)
+EMBEDDINGS[[5, 100, 299]] = np.nan
+INDEXES = {
+    "exact": partial(ExactIndex, device="cpu", drop_invalid=True),
+    "ivf_flat": partial(faiss, factory="IVF8,Flat", nprobe=8, refine=1, drop_invalid=True),
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+@given(st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_shuffled_rows_have_the_same_candidates(name, seed):
+    """Row numbers, and no positions: in a shuffled pool (without ties) the same are found."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(EMBEDDINGS))  # of the shuffled pool, by the original rows
+    now = np.argsort(order)
+    eligible = np.sort(rng.permutation(300)[:250])
+    asked = np.array_split(rng.permutation(eligible)[:9], 3)
+    rules = []
+    for points_of in (EMBEDDINGS, EMBEDDINGS[order]):
+        index, source = INDEXES[name](), ArraySource(points_of)
+        index.build(source)
+        rules.append(Seals(Neighborhood(index, source), 8))
+    for count in range(1, 4):
+        pools = [Pool(300, eligible), Pool(300, np.sort(now[eligible]))]
+        for round_id, rows in enumerate(asked[:count]):
+            for pool, theirs in zip(pools, (rows, now[rows]), strict=True):
+                pool.ask(theirs, round_id)
+                pool.label(theirs, rows % 2, round_id)
+        first, second = (
+            rule.rows(pool, 1, np.random.default_rng(0))
+            for rule, pool in zip(rules, pools, strict=True)
+        )
+        assert np.sort(order[second]).tolist() == first.tolist()

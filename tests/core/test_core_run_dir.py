@@ -274,7 +274,7 @@ def test_flattening_a_config():
 def test_another_dataset_is_refused_with_the_difference(tmp_path):
     opened(tmp_path / "run").close()
     before = content(tmp_path)
-    with pytest.raises(UserError, match=r"other data: expected .*'rows': 5.* got .*'rows': 6"):
+    with pytest.raises(UserError, match=r"other data: expected .*rows 5, got .*rows 6; restore"):
         opened(tmp_path / "run", identity={"data": {"fingerprint": "xyz", "rows": 6}})
     assert content(tmp_path) == before
 
@@ -390,3 +390,15 @@ def test_words_that_yaml_could_take_for_something_else_are_kept(tmp_path, value)
     opened(tmp_path / "run", config).close()
     assert read_config(tmp_path / "run") == config
     opened(tmp_path / "run", config).close()
+
+
+def test_what_differs_of_the_neighbors_is_said_and_nothing_else(tmp_path):
+    before = {"kind": "faiss", "factory": "IVF28,Flat", "rows": 1797}
+    opened(tmp_path / "run", identity={"neighbors": before}).close()
+    after = {"kind": "exact", "rows": 1797}
+    says = (
+        "with other neighbors: expected kind faiss, factory IVF28,Flat, got kind exact, factory "
+        "(absent); restore the neighbors (index=auto chooses by index.memory_gib, too)"
+    )
+    with pytest.raises(UserError, match=re.escape(says)):
+        opened(tmp_path / "run", identity={"neighbors": after})

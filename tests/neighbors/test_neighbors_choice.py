@@ -105,7 +105,8 @@ def exact():
 def test_an_exact_index_has_recall_one(exact, caplog):
     index = faiss(factory="Flat", on_low_recall="refuse")
     index.build(SOURCE)
-    found = index.audit.measure(index, SOURCE, exact)
+    found = index.audit.recall(index, SOURCE, exact)
+    index.audit.judge(found)
     assert found.record() == {"recall": 1.0, "lowest": 1.0, "k": 100, "queries": 200, "seed": 0}
     assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
@@ -113,7 +114,8 @@ def test_an_exact_index_has_recall_one(exact, caplog):
 def test_a_poor_index_is_warned_of_or_refused(exact, caplog):
     poor = faiss(factory="IVF64,Flat", nprobe=1, min_recall=0.99)
     poor.build(SOURCE)
-    found = poor.audit.measure(poor, SOURCE, exact)
+    found = poor.audit.recall(poor, SOURCE, exact)
+    poor.audit.judge(found)
     rows = np.sort(np.random.default_rng(0).choice(1500, 200, replace=False))
     true, mine = (each.search(POINTS[rows], 100, rows)[1] for each in (exact, poor))
     by_hand = [len({*a} & {*b}) / 100 for a, b in zip(true.tolist(), mine.tolist(), strict=True)]
@@ -123,8 +125,7 @@ def test_a_poor_index_is_warned_of_or_refused(exact, caplog):
     assert "recall@100" in caplog.text
     strict = Audit(min_recall=0.99, on_low_recall="refuse")
     with pytest.raises(UserError, match=r"recall@100.*index\.min_recall=0\.99.*set index=exact"):
-        strict.measure(poor, SOURCE, exact)
-    assert strict.recall(poor, SOURCE, exact) == found  # measured, and not judged
+        strict.judge(found)
 
 
 REMEDIES = {
@@ -164,7 +165,7 @@ def test_an_audit_of_few_rows_asks_for_fewer():
     indexes = [ExactIndex(drop_invalid=True, device="cpu") for _ in range(2)]
     for index in indexes:
         index.build(source)
-    found = Audit().measure(indexes[0], source, indexes[1])
+    found = Audit().recall(indexes[0], source, indexes[1])
     assert (found.k, found.queries, found.recall) == (4, 5, 1.0)
 
 

@@ -1,5 +1,8 @@
 """An index that is built in parts is the one that is built whole."""
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from twins import Chunked, clusters
@@ -96,3 +99,110 @@ def test_a_graph_is_refused(tmp_path):
 def test_without_lists_there_is_nothing_to_keep_on_disk(tmp_path):
     with pytest.raises(UserError, match="index with inverted lists"):
         parts.build_on_disk(made("Flat"), SOURCE, tmp_path / "parts", 2, tmp_path / "index")
+
+
+def altered_parts(harm, factory, folder):
+    """Makes parts of which one is not what it should be, and returns what is said of it."""
+    in_parts(factory, folder, 4)
+    if harm == "another training":
+        other = faiss(factory=factory, nprobe=4, drop_invalid=True, seed=1, train_rows=900)
+        parts.prepare(other, SOURCE, folder)
+        parts.build_part(made(factory), SOURCE, folder, 0, 4)
+        return r"part_00001.*expected an index of trained \w{64}, got \w{64}.*build this part again"
+    if harm == "twice":
+        shutil.rmtree(folder / "part_00003_of_00004")
+        shutil.copytree(folder / "part_00002_of_00004", folder / "part_00003_of_00004")
+        return r"part_00003_of_00004: expected an index of part 3, got 2; build this part again"
+    one, other = folder / "part_00000_of_00004", folder / "part_00000_of_00005"
+    parts.build_part(made(factory), SOURCE, folder, 0, 5)
+    shutil.rmtree(one)
+    other.rename(one)
+    return r"part_00000_of_00004: expected an index of parts 4, got 5"
+
+
+@pytest.mark.parametrize("factory", ["IVF16,Flat", "PQ8x4"])
+@pytest.mark.parametrize("harm", ["another training", "twice", "of another number"])
+def test_parts_that_do_not_belong_together_are_refused(harm, factory, tmp_path):
+    says = altered_parts(harm, factory, tmp_path / "parts")
+    with pytest.raises(UserError, match=says):
+        parts.merge(made(factory), SOURCE, tmp_path / "parts", 4)
+    with pytest.raises(UserError, match=says):
+        parts.merge_on_disk(made(factory), SOURCE, tmp_path / "parts", 4, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def limited(gib, factory="IVF16,Flat"):
+    return faiss(factory=factory, nprobe=4, drop_invalid=True, memory_gib=gib)
+
+
+GIB = 1497 * (4 * 8 + 8) / 2**30
+"""What the rows of IVF16,Flat take."""
+
+
+def test_an_index_larger_than_memory_is_built_in_parts(tmp_path):
+    with pytest.raises(UserError, match=r"index\.memory_gib allows; .*in parts.*alframe-index"):
+        limited(GIB / 2).build(SOURCE)
+    whole, on_disk = made("IVF16,Flat"), limited(GIB / 2)
+    whole.build(SOURCE)
+    parts.build_on_disk(on_disk, SOURCE, tmp_path / "parts", 3, tmp_path / "index")
+    same(whole, on_disk)
+    with pytest.raises(UserError, match=r"merge with the lists on disk \(on_disk=true\)"):
+        parts.merge(limited(GIB / 2), SOURCE, tmp_path / "parts", 3)
+    with pytest.raises(UserError, match=r"build more parts than 1, or raise index\.memory_gib"):
+        parts.build_part(limited(GIB / 2), SOURCE, tmp_path / "parts", 0, 1)
+
+
+def test_what_is_loaded_fits_into_memory(tmp_path, monkeypatch, caplog):
+    index = made("IVF16,Flat")
+    index.build(SOURCE)
+    index.save(tmp_path)
+    with pytest.raises(UserError, match=r"index\.faiss: it takes .*on_disk=true\), or raise"):
+        limited(GIB / 2).load(tmp_path, SOURCE)
+    monkeypatch.setattr("alframe.neighbors.memory.available_bytes", lambda: 10)
+    again = made("IVF16,Flat")
+    again.load(tmp_path, SOURCE)  # other estimates of what is free may be too low
+    assert "that are free; keep its lists on disk" in caplog.text
+    same(index, again)
+
+
+def test_parts_need_a_training(tmp_path):
+    for needs in (parts.build_part, parts.merge):
+        more = (0, 2) if needs is parts.build_part else (2,)
+        with pytest.raises(UserError, match=r"a training that all parts share.*step=prepare"):
+            needs(made("Flat"), SOURCE, tmp_path, *more)
+
+
+def test_parts_are_counted(tmp_path):
+    with pytest.raises(UserError, match="got none; build them"):
+        parts.count_of(tmp_path / "parts")
+    in_parts("Flat", tmp_path, 3)
+    assert parts.count_of(tmp_path) == 3
+    parts.build_part(made("Flat"), SOURCE, tmp_path, 0, 2)
+    with pytest.raises(UserError, match="got parts of 2 and of 3"):
+        parts.count_of(tmp_path)
+
+
+def full(*_):
+    raise RuntimeError("Error: 'ret == (nitems)' failed: write error: No space left on device")
+
+
+def test_a_full_disk_leaves_no_half_of_an_index(tmp_path, monkeypatch):
+    index = made("IVF16,Flat")
+    index.build(SOURCE)
+    index.save(tmp_path)
+    monkeypatch.setattr("faiss.write_index", full)
+    with pytest.raises(OSError, match=r"could not write the index.*No space left on device"):
+        index.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_room_is_looked_for_first(tmp_path, monkeypatch):
+    in_parts("IVF16,Flat", tmp_path / "parts", 2)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1497 * 40))
+    index = made("IVF16,Flat")
+    with pytest.raises(OSError, match=r"expected room for .* GiB, got .* GiB free"):
+        parts.merge_on_disk(index, SOURCE, tmp_path / "parts", 2, tmp_path / "index")
+    parts.merge(index, SOURCE, tmp_path / "parts", 2)
+    with pytest.raises(OSError, match="expected room for"):
+        index.save(tmp_path / "index")
+    assert not list((tmp_path / "index").iterdir())

@@ -176,14 +176,20 @@ def test_an_altered_index_or_shard_is_refused_and_says_what_to_remove(workdir, t
     state.write_bytes(before[:-1])
     with pytest.raises(UserError, match=rf"state\.npz is not what was written.*remove {index}"):
         run(*words, "run_dir=refused")
-    shutil.rmtree(index)
+    state.write_bytes(before)
     shard = tmp_path / "train" / "shard_00000.npy"
-    content = bytearray(shard.read_bytes())
+    whole = shard.read_bytes()
+    content = bytearray(whole)
     content[-3] ^= 1
-    shard.write_bytes(content)
+    shard.write_bytes(content)  # while the index is there
     for wrong in (words, (*ACTIVE, *found, "embeddings.learn=true")):
         with pytest.raises(UserError, match=r"shard_00000\.npy is altered: expected sha256"):
             run(*wrong, "run_dir=refused")
+    shutil.rmtree(index)
+    with pytest.raises(UserError, match=r"shard_00000\.npy is altered: expected sha256"):
+        run(*words, "run_dir=refused")
+    shard.write_bytes(whole)
+    run(*words)
     shard.write_bytes(content[:-8])
     with pytest.raises(UserError, match=r"shard_00000\.npy is truncated"):
         run(*words, "run_dir=refused")
@@ -200,9 +206,70 @@ def test_a_store_that_cannot_be_written_is_searched_all_the_same(
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("alframe.cli.neighbors.take_lock", full)
+    monkeypatch.setattr("alframe.cli.kept.take_lock", full)
     assert_same_results(run(*words).path, expected)
     assert "index is for this run alone" in capsys.readouterr().err
+
+
+def test_an_index_that_the_disk_has_no_room_for_is_searched_all_the_same(
+    workdir, tmp_path, monkeypatch, capsys
+):
+    words = *SEALS, *stores(tmp_path), "index=ivf_flat"
+    expected = run(*words).path
+    shutil.rmtree(index_in(tmp_path))
+    built, build = [], FaissIndex.build
+
+    def full(*_):
+        raise RuntimeError("Error: 'ret == (nitems)' failed: No space left on device")
+
+    def counted(self, source):
+        built.append(self)
+        build(self, source)
+
+    monkeypatch.setattr("faiss.write_index", full)
+    monkeypatch.setattr(FaissIndex, "build", counted)
+    assert_same_results(run(*words).path, expected)
+    said = capsys.readouterr().err
+    assert "index is for this run alone" in said
+    assert "No space left on device" in said
+    assert len(built) == 1
+    assert not list(index_in(tmp_path).glob("index.faiss"))
+
+
+def test_a_store_that_may_only_be_read_keeps_its_index(workdir, tmp_path, monkeypatch, capsys):
+    words = *SEALS, *stores(tmp_path), "index=ivf_flat"
+    expected = run(*words).path
+    capsys.readouterr()
+
+    def refused(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("alframe.cli.kept.take_lock", refused)
+    monkeypatch.setattr("alframe.cli.kept.write_json", refused)
+    assert_same_results(run(*words).path, expected)
+    said = capsys.readouterr().err
+    assert "built" not in said
+    assert "this run alone" not in said
+    assert status(run(*words, "index.nprobe=5").path)["recall"]  # measured anew: nobody has yet
+    assert "recall is for this run alone" in capsys.readouterr().err
+
+
+def test_shards_are_compared_again_only_where_they_changed(workdir, tmp_path, monkeypatch):
+    words, verify, seen = (*SEALS, *stores(tmp_path), "index=ivf_flat"), Store.verify, []
+
+    def counted(self):
+        if self.folder.name == "train":
+            seen.append(self)
+        verify(self)
+
+    monkeypatch.setattr(Store, "verify", counted)
+    run(*words)
+    run(*words)
+    assert len(seen) == 1
+    (tmp_path / "train" / "shard_00000.npy").touch()
+    run(*words)
+    run(*words, "index.memory_gib=1")  # of the same index
+    assert len(seen) == 2
 
 
 def broken_stores(folder, rows):

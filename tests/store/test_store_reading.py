@@ -162,3 +162,16 @@ def test_a_folder_with_other_files_is_refused(folder):
     with pytest.raises(UserError, match=r"out=.* is not empty and holds no store"):
         fill(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_the_stamp_changes_where_a_file_is_written_to(folder):
+    fill(folder)
+    store = Store.open(folder)
+    before = store.stamp()
+    assert list(before) == sorted(path.name for path in folder.glob("shard_*.npy"))
+    store.verify()
+    assert store.stamp() == before
+    path = folder / "shard_00001.npy"
+    path.write_bytes(path.read_bytes())
+    changed = [name for name, about in Store.open(folder).stamp().items() if before[name] != about]
+    assert changed == [path.name]
