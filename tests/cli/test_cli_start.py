@@ -13,6 +13,7 @@ from tiny_runs import ACTIVE, environment
 
 import alframe.cli
 import alframe.cli.embed
+import alframe.cli.index
 import alframe.cli.select
 import alframe.report.cli
 import alframe.sweeps.cli
@@ -66,6 +67,7 @@ def test_the_commands_are_installed(workdir):
         "alframe-report": alframe.report.cli.main,
         "alframe-select": alframe.cli.select.main,
         "alframe-embed": alframe.cli.embed.main,
+        "alframe-index": alframe.cli.index.main,
         "alframe-sweep": alframe.sweeps.cli.main,
     }
     script = Path(sysconfig.get_path("scripts")) / "alframe"
