@@ -17,6 +17,7 @@ from alframe.errors import UserError
 from alframe.run_dir import HeldError
 from alframe.sweeps.folder import SweepFolder
 from alframe.sweeps.gpus import take_gpu
+from alframe.sweeps.orphans import leave_with_parent
 
 
 def run_cell(config: DictConfig) -> None:
@@ -36,6 +37,7 @@ def run_cell(config: DictConfig) -> None:
     except HeldError:
         return
     if "joblib" in settings.launcher._target_:
+        leave_with_parent()
         take_gpu(folder.notes)
     with lock, signals.owned():
         if folder.look(name).state == "done":

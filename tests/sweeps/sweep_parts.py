@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 from tiny_runs import ACTIVE, CNN_FITS, assert_same_results, environment
@@ -28,10 +29,12 @@ class Sweep:
     def __init__(self, folder, *words, cwd):
         self.folder = folder
         command = [sys.executable, "-m", "alframe", "-m", *words, f"hydra.sweep.dir={folder}"]
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=environment(), start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        self._said = folder.parent / f"said_{time.monotonic_ns()}.txt"  # a pipe outlives a kill
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=environment(), start_new_session=True,
+                stdout=said, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     def cells(self):
         return json.loads((self.folder / "sweep.json").read_text())["cells"]
@@ -43,7 +46,8 @@ class Sweep:
 
     def ended(self, code=0):
         """Waits for the end, and returns what was printed."""
-        said, _ = self.process.communicate(timeout=300)
+        self.process.wait(timeout=300)
+        said = self._said.read_text()
         assert self.process.returncode == code, said
         return said
 
@@ -53,7 +57,7 @@ class Sweep:
             os.killpg(self.process.pid, signal.SIGKILL)
         else:
             self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
 
 def stamps(folder):
