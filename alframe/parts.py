@@ -15,6 +15,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class FirstParts:
+    """Those that are there before anything is embedded, see `Parts`; the data may have raw inputs.
+
+    Attributes:
+        data: The dataset.
+        task: What is learned.
+        schedule: How many labels, when, and when to stop.
+        strategy: How rows are picked.
+    """
+
+    data: Dataset
+    task: Task
+    schedule: Schedule
+    strategy: Strategy
+
+
+@dataclass(frozen=True)
 class Parts:
     """The parts of a run, as the config composed them.
 

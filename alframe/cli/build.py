@@ -18,14 +18,13 @@ from alframe.data.on_embeddings import on_embeddings
 from alframe.data.one_against_rest import one_against_rest
 from alframe.errors import UserError, nearest, placed
 from alframe.options import check_range
-from alframe.parts import Parts
-from alframe.protocols import Candidates, Strategy
+from alframe.parts import FirstParts, Parts
+from alframe.protocols import Candidates
 from alframe.sharing import Sharing
 
 if TYPE_CHECKING:
     from alframe.limits import Limits
     from alframe.neighbors.index import NeighborIndex
-    from alframe.schedule import Schedule
 
 Node = Mapping[str, Any]
 NESTED = re.compile(r"full_key: (\S+)")
@@ -142,10 +141,10 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
         task=task,
         target=build(config, "target", **context),
         proxy=proxy,
-        strategy=early.strategy,
+        strategy=early.first.strategy,
         candidates=_build_candidates(config, inputs, stores.train, early.index),
         oracle=build(config, "oracle", **context),
-        schedule=early.schedule,
+        schedule=early.first.schedule,
         limits=early.limits,
         sharing=_build_sharing(config, data.fingerprint, hardware),
     )
@@ -156,33 +155,32 @@ def build_parts(config: Node) -> tuple[Parts, Any]:
 class Early:
     """Parts that are built before there are embeddings; ``index`` is None where none is asked."""
 
-    strategy: Strategy
-    schedule: Schedule
+    first: FirstParts
     limits: Limits
     index: NeighborIndex | None
 
 
 def _build_early(config: Node, data: Dataset, hardware: Any) -> Early:
     """Builds and checks what needs no embeddings: to make these may take hours."""
-    for key in ("pipeline", "target", "proxy", "oracle"):
+    for key in ("pipeline", "target", "proxy", "oracle", "share"):
         if config.get(key) is not None:
             find_node(config, key)
     if (keep := (config.get("embeddings") or {}).get("keep_gib")) is not None:
         check_range("embeddings.keep_gib", keep, 0, 2**20)
     strategy = build(config, "strategy")  # like the candidates it may not see hidden labels
-    context = {"data": data, "task": build(config, "task", data=data), "seed": config["seed"]}
-    schedule = build(config, "schedule", hardware=hardware, **context)
+    task, seed = build(config, "task", data=data), config["seed"]
+    schedule = build(config, "schedule", data=data, task=task, hardware=hardware, seed=seed)
+    first = FirstParts(data, task, schedule, strategy)
     limits = build(config, "limits", device=str(hardware.device))
     pipeline = find_target(config["pipeline"], "pipeline")
     if (check := getattr(pipeline, "check_start", None)) is not None:
-        context |= {"schedule": schedule, "strategy": strategy}
-        check(**{name: context[name] for name in accepted(check)[0]})
+        check(first, seed)
     index = None
     if "neighbors" in accepted(find_target(find_node(config, "candidates"), "candidates"))[0]:
         index = build(config, "index")
         with suppress(UnbuiltError):
             build(config, "candidates", neighbors=_Unbuilt(data.num_rows))
-    return Early(strategy, schedule, limits, index)
+    return Early(first, limits, index)
 
 
 class UnbuiltError(Exception):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from alframe.parts import Parts
+from alframe.parts import FirstParts, Parts
 from alframe.pipelines.checks import (
     check_candidates,
     check_cost,
@@ -20,11 +20,8 @@ from alframe.pipelines.checks import (
 from alframe.pipelines.costs import choice_costs
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
-from alframe.protocols import PipelineName, Rows, Strategy, Task, View
-from alframe.schedule import Schedule, rng
-
-if TYPE_CHECKING:
-    from alframe.data.dataset import Dataset
+from alframe.protocols import PipelineName, Rows, View
+from alframe.schedule import rng
 
 log = logging.getLogger(__name__)
 
@@ -49,21 +46,16 @@ class ActiveLearning:
     name: PipelineName = "active_learning"
 
     @staticmethod
-    def check_start(
-        data: Dataset, task: Task, schedule: Schedule, strategy: Strategy, seed: int
-    ) -> None:
+    def check_start(parts: FirstParts, seed: int) -> None:
         """Refuses what needs neither models nor embeddings to be told; `check` does so again.
 
         Args:
-            data: The dataset, whose inputs do not matter.
-            task: For which the initial rows are drawn.
-            schedule: Of the rounds.
-            strategy: How rows are picked.
+            parts: Those that are there by then.
             seed: Of the run.
         """
-        check_defined(strategy, "active_learning")
-        counts = check_rounds(schedule, data)
-        task.initial_rows(counts[0], data.pool_rows, rng(seed, "initial"))
+        check_defined(parts.strategy, "active_learning")
+        counts = check_rounds(parts)
+        parts.task.initial_rows(counts[0], parts.data.pool_rows, rng(seed, "initial"))
 
     def check(self) -> dict[str, Any]:
         """Refuses what cannot work, before anything is written.
@@ -73,7 +65,7 @@ class ActiveLearning:
         """
         parts = self.parts
         check_strategy(parts, self.name)
-        counts = check_rounds(parts.schedule, parts.data)
+        counts = check_rounds(parts)
         pool = Pool(parts.data.num_rows, parts.data.pool_rows)
         initial = self._initial(counts[0])
         pool.ask(initial, 0)

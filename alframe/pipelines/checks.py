@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from alframe.errors import UserError, placed
 from alframe.limits import estimate, operations_per_second
-from alframe.parts import Parts
+from alframe.parts import FirstParts, Parts
 from alframe.protocols import Candidates, Need, PipelineName, Scope, Strategy, Work
-
-if TYPE_CHECKING:
-    from alframe.data.dataset import Dataset
-    from alframe.schedule import Schedule
 
 REASONS: dict[PipelineName, str] = {
     "active_learning": "it needs the labels, or the training dynamics, of the rows that it picks "
@@ -69,16 +64,16 @@ def _check_dynamics(name: str, needs: Sequence[Need]) -> None:
         )
 
 
-def check_rounds(schedule: Schedule, data: Dataset) -> list[int]:
+def check_rounds(parts: Parts | FirstParts) -> list[int]:
     """Returns the number of labels at each round, the initial one first.
 
     Raises:
         UserError: If the pool has fewer rows, or the schedule asks for what no round has.
     """
-    counts = schedule.counts(len(data.pool_rows))
-    schedule.check_evaluate_at(counts)
-    target = schedule.target_accuracy
-    if target is not None and not len(data.validation_rows):
+    counts = parts.schedule.counts(len(parts.data.pool_rows))
+    parts.schedule.check_evaluate_at(counts)
+    target = parts.schedule.target_accuracy
+    if target is not None and not len(parts.data.validation_rows):
         raise UserError(
             f"schedule.target_accuracy={target} is measured on the validation rows: expected "
             "some, got data.validation=0; set schedule.target_accuracy=null or data.validation"

@@ -9,7 +9,7 @@ from typing import Any
 
 from alframe.errors import UserError
 from alframe.options import as_list, is_number, is_whole
-from alframe.parts import Parts
+from alframe.parts import FirstParts, Parts
 from alframe.pipelines.checks import check_candidates, check_cost, check_defined, check_strategy
 from alframe.pipelines.costs import NO_COSTS, choice_costs
 from alframe.pipelines.fidelity import check_fidelity, compare
@@ -22,7 +22,7 @@ from alframe.pipelines.stages import (
     Stages,
 )
 from alframe.pool import Pool
-from alframe.protocols import PipelineName, Rows, Strategy, View
+from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
 
 
@@ -52,13 +52,14 @@ class CoreSet:
     name: PipelineName = "core_set"
 
     @staticmethod
-    def check_start(strategy: Strategy) -> None:
+    def check_start(parts: FirstParts, seed: int) -> None:  # noqa: ARG004 nothing is drawn
         """Refuses what needs neither models nor embeddings to be told; `check` does so again.
 
         Args:
-            strategy: How rows are picked.
+            parts: Those that are there by then.
+            seed: Of the run.
         """
-        check_defined(strategy, "core_set")
+        check_defined(parts.strategy, "core_set")
 
     def counts(self) -> list[int]:
         """Returns the sizes as numbers of rows."""
