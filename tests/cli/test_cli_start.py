@@ -145,7 +145,9 @@ def test_every_cell_of_a_sweep_gets_a_directory(words, workdir, monkeypatch, cap
     opened = []
 
     def open_it(config, path):
-        RunDir.open(path, config).close()
+        run = RunDir.open(path, config)
+        run.update_status(state="done")
+        run.close()
         opened.append(path.resolve())
 
     monkeypatch.setattr("alframe.cli.execute.execute", open_it)
