@@ -62,4 +62,6 @@ def owned() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
+            if handler is leave and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # an outer owner's, and the process is being left
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -7,7 +7,7 @@
 #   scripts/submit_slurm.sh runs/svp --active -- --partition=gpu --gpus=1 --cpus-per-task=4 \
 #       --mem=16G --time=4:00:00
 # A job that is preempted, or at the end of its time, is told 120 s before, leaves its run after a
-# step, is requeued, and goes on there. The same command again submits what is missing.
+# step, is requeued, and goes on there. The same command again goes on with what is missing.
 # AT_A_TIME=8 and REPORT="--partition=cpu" (sbatch's words for the report) may be set.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

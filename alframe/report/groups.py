@@ -68,6 +68,10 @@ class Group:
         return sorted(self.points["device"].unique())
 
 
+FILES = ("data.path", "data.train", "data.labels")
+"""Which data they are: a run may go on where they were moved, but a report takes no two for one."""
+
+
 def make_groups(runs: Sequence[Run]) -> list[Group]:
     """Returns the groups, active learning first, each in the order of their labels."""
     members: dict[tuple[str, ...], list[Run]] = {}
@@ -148,6 +152,8 @@ def _is_harmless(key: str) -> bool:
     first, *rest = key.split(".")
     if first == "choices" and rest:
         return rest[0].split("/")[0] in HARMLESS_CHOICES
+    if key in FILES:
+        return False
     return is_harmless(key) or key in HARMLESS or key.split(".")[-1] == "seed"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -32,9 +34,8 @@ def run_cell(config: DictConfig) -> None:
     settings: Any = HydraConfig.get()
     words = list(settings.overrides.task)
     folder, name = SweepFolder(Path(settings.sweep.dir)), str(config.sweep.cell)
-    try:
-        lock = folder.hold(name)
-    except HeldError:
+    lock = _hold(folder, name)
+    if lock is None:
         return
     if "joblib" in settings.launcher._target_:
         leave_with_parent()
@@ -51,6 +52,15 @@ def run_cell(config: DictConfig) -> None:
         except Exception as error:  # whatever it is, the other cells go on
             traceback.print_exc()
             folder.fails(name, f"{type(error).__name__}: {error}", mistake=False)
+
+
+def _hold(folder: SweepFolder, name: str) -> IO[str] | None:
+    """Locks a cell, or returns None where another process works on it, and not only looks at it."""
+    for _ in range(20):
+        with suppress(HeldError):
+            return folder.hold(name)
+        time.sleep(0.1)
+    return None
 
 
 def _start(config: DictConfig, settings: Any, words: list[str]) -> None:

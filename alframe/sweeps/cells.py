@@ -42,14 +42,8 @@ def cells_of(overrides: Sequence[str]) -> list[Cell]:
     return list({cell.name: cell for cell in cells}.values())
 
 
-def fixed_of(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides that all cells have in common."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [str(one.input_line) for one in parsed if not one.is_sweep_override()]
-
-
 def cell_name(overrides: Sequence[str], swept: Container[str] = ()) -> str:
-    """Names a cell by its overrides, with a hash in place of what is too long.
+    """Names a cell by its overrides, with a hash where that is too long or no name of a folder.
 
     What may change when a run goes on (such as its logger) is part of the name only if it is swept.
     """
@@ -59,11 +53,12 @@ def cell_name(overrides: Sequence[str], swept: Container[str] = ()) -> str:
         for key in [word.partition("=")[0]]
         if key in swept or not is_harmless(key.lstrip("+~"))
     ]
-    name = ",".join(sorted(named)).replace("/", "_") or "default"
-    if len(name.encode()) <= LONGEST_NAME:
+    name = ",".join(sorted(named)) or "default"
+    if len(name.encode()) <= LONGEST_NAME and "/" not in name:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}-{digest}"
+    short = name.encode()[: LONGEST_NAME - 13].decode(errors="ignore").replace("/", "_")
+    return f"{short}-{digest}"
 
 
 def quoted(value: str) -> str:

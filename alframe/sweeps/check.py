@@ -8,6 +8,7 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from alframe.errors import UserError
 from alframe.sweeps.cells import Cell
 
 PLAIN = ("seed",)
@@ -44,7 +45,10 @@ def histories(context: HydraContext, config: DictConfig, cells: Sequence[Cell]) 
     found: set[str] = set()
     for cell in by_choice.values():
         plain: Any = OmegaConf.to_container(_composed(context, config, cell).strategy, resolve=True)
-        needs = build({"strategy": plain}, "strategy").needs
+        try:
+            needs = build({"strategy": plain}, "strategy").needs
+        except UserError:  # the cell will tell
+            continue
         found |= {name for need in needs for name in need.fields}
     return sorted(found)
 

@@ -44,7 +44,8 @@ class JobLauncher(submitit_launcher.BaseSubmititLauncher):  # type: ignore[misc]
             with signals.owned():
                 return super().__call__(overrides, *rest)
         except signals.Left as left:
-            if callable(requeue):
+            # TERM alone is scancel's: it is to end; where Slurm preempts by it, Slurm requeues
+            if left.number == _asking() and callable(requeue):
                 requeue(_asking(), None)  # ends the process
             raise SystemExit(left.exit_code) from left
 

@@ -84,6 +84,11 @@ class Driver:
         self._breaks = 0
         if config.sweep.failed not in ("skip", "again"):
             raise UserError(f"sweep.failed={config.sweep.failed}: expected skip or again")
+        if config.trainer.get("parallel") == "ddp":
+            raise UserError(
+                "trainer=ddp: expected another trainer in a sweep, each of whose cells is one "
+                "process; start each run with torchrun or srun instead"
+            )
         if config.run_dir is not None:
             raise UserError(
                 f"run_dir={config.run_dir}: expected none in a sweep, whose cells have a folder "
@@ -97,8 +102,8 @@ class Driver:
         todo = [cell for cell in cells if self._is_to_do(cell, looks)]
         if todo:  # composing takes longer than all the rest where everything is done
             check(self._context, self._config, todo)
-        self._folder.open(*self._identity(overrides), cells)
         more = self._common(cells) if todo else []
+        self._folder.open(*self._identity(overrides), cells)
         try:
             if len(todo) < len(cells):
                 show(self._folder, cells, looks)
@@ -159,7 +164,7 @@ class Driver:
         return [f"share.records=[{','.join(histories(self._context, self._config, cells))}]"]
 
     def _code(self, looks: Mapping[str, Look]) -> int:
-        bad = [name for name, look in looks.items() if look.state in ("failed", "killed")]
+        bad = [name for name, look in looks.items() if look.state not in ("done", "waiting")]
         if not bad:
             return 0
         mistakes = all(self._folder.is_mistake(name) for name in bad)

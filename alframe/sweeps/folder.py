@@ -7,6 +7,7 @@ is, and why it failed where it could not even begin.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -18,12 +19,16 @@ from typing import IO, Any
 
 from alframe.errors import UserError
 from alframe.files import write_json
-from alframe.run_dir import HeldError, changed_keys, now, take_lock
+from alframe.run_dir import changed_keys, flatten, now, take_lock
 from alframe.sweeps.cells import Cell
 
 RECORD = "sweep.json"
 NOTES = "cells"
 SHARED = "shared"
+FILES = (
+    "data.path", "data.train", "data.test", "data.labels", "embeddings.train", "embeddings.test",
+)  # fmt: skip
+"""Keys that a run may change as long as the data are the same."""
 STATES = ("done", "running", "queued", "waiting", "interrupted", "killed", "failed", "new")
 
 
@@ -67,9 +72,9 @@ class SweepFolder:
             UserError: If the folder holds something else, or a sweep of another config.
         """
         record = self.record()
-        if not record and self.path.is_dir() and any(self.path.iterdir()):
+        if not record and (strange := _strangers(self.path)):
             raise UserError(
-                f"hydra.sweep.dir={self.path} is not empty and holds no sweep: expected a new or "
+                f"hydra.sweep.dir={self.path} holds no sweep, but {strange[0]}: expected a new or "
                 "empty folder, or that of a sweep to go on with; change hydra.sweep.dir"
             )
         swept = sorted({*record.get("swept", []), *swept})
@@ -113,7 +118,7 @@ class SweepFolder:
         if "error" in note:
             return Look("failed", str(note["error"]), job)
         reason = _last_line(str(status.get("reason", "")))
-        if state == "running":
+        if state == "running" or (state == "new" and "by" in note):
             return Look("killed", "it ended without a word: killed, or the machine failed", job)
         return Look(state, reason if state in ("failed", "interrupted") else "", job)
 
@@ -128,11 +133,12 @@ class SweepFolder:
 
     def is_held(self, name: str) -> bool:
         """Says whether a live process works on a cell."""
-        if not (self.notes / f"{name}.lock").is_file():
-            return False
         try:
-            self.hold(name).close()
-        except HeldError:
+            with (self.notes / f"{name}.lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
             return True
         return False
 
@@ -176,10 +182,22 @@ class SweepFolder:
         return _read(self.notes / f"{name}.json")
 
 
+def _strangers(path: Path) -> list[str]:
+    """Returns what is in a folder and was not left by a start that was killed at once."""
+    names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    return [name for name in names if name != NOTES and not name.endswith(".partial")]
+
+
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], swept: Sequence[str]) -> list[str]:
     """Returns what `changed_keys` does, but for the values of swept keys."""
     within = tuple(f"{key}." for key in swept)
-    changed = changed_keys(old, new)
+    before, after = flatten(old), flatten(new)
+    # a run compares the fingerprint of its data; here that would take as long as to load them
+    changed = changed_keys(old, new) + [
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in FILES
+        if before.get(key) != after.get(key)
+    ]
     keys = [change.partition(": ")[0] for change in changed]
     return [c for c, k in zip(changed, keys, strict=True) if not f"{k}.".startswith(within)]
 

@@ -33,6 +33,9 @@ def look_at(folder: SweepFolder, cells: Sequence[Cell]) -> dict[str, Look]:
     for name in asked:
         if looks[name].job in alive:
             looks[name] = replace(looks[name], state="queued", error="")
+        elif looks[name].state == "new":
+            said = "its job ended before it began: see what it printed, in the sweep's jobs/"
+            looks[name] = replace(looks[name], state="killed", error=said)
     return looks
 
 

@@ -117,3 +117,10 @@ def test_devices_part_a_group(tmp_path: Path) -> None:
         ("entropy on gpu", 1),
     ]
     assert by_device(parts[0]) == [parts[0]]
+
+
+def test_runs_of_other_files_are_another_group(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / name, ROWS, config={"data": {"path": f"{name}.npz"}}) for name in "ab"
+    ]
+    assert [group.label for group in grouped(*runs)] == ["path=a.npz", "path=b.npz"]

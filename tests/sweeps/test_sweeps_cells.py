@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from alframe.sweeps.cells import Cell, cell_name, cells_of, fixed_of, quoted, varied
+from alframe.sweeps.cells import Cell, cell_name, cells_of, quoted, varied
 
 
 def test_cells_are_the_product_of_what_is_swept():
@@ -13,7 +13,6 @@ def test_cells_are_the_product_of_what_is_swept():
         ("data=digits", "strategy=b", "seed=0"), ("data=digits", "strategy=b", "seed=1"),
     ]  # fmt: skip
     assert cells[1].name == "data=digits,seed=1,strategy=a"
-    assert fixed_of(["data=digits", "strategy=a,b", "seed=range(2)"]) == ["data=digits"]
 
 
 def test_the_order_of_overrides_makes_no_other_cell():
@@ -33,7 +32,8 @@ def test_a_long_name_ends_with_a_hash_of_all_of_it():
     first, second = cell_name([*words, "last=1"]), cell_name([*words, "last=2"])
     assert first != second
     assert max(len(first.encode()), len(second.encode())) <= 120
-    assert cell_name(["data.folder=/some/where"]) == "data.folder=_some_where"
+    assert cell_name(["data.folder=/some/where"]).startswith("data.folder=_some_where-")
+    assert len(cells_of(["data.folder=x/y,x_y"])) == 2
     assert cell_name([]) == "default"
 
 

@@ -130,7 +130,7 @@ def test_another_sweep_is_not_mixed_in(sweep, workdir):
     assert stamps(workdir / "sweep") == before
 
 
-@pytest.mark.parametrize("words", [("run_dir=here",), ("sweep.failed=yes",)])
+@pytest.mark.parametrize("words", [("run_dir=here",), ("sweep.failed=yes",), ("trainer=ddp",)])
 def test_what_cannot_be_meant_is_refused(sweep, workdir, words):
     code, _, told = sweep("seed=0,1", *words)
     assert code == 2

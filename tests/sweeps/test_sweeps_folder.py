@@ -30,6 +30,8 @@ def say(folder, name, **status):
 
 def test_the_states_of_a_cell(folder):
     assert folder.look("seed=0").state == "new"
+    folder.begins("seed=0")
+    assert folder.look("seed=0").state == "killed", "before its run began"
     say(folder, "seed=0", state="running")
     assert folder.look("seed=0").state == "killed"
     with folder.hold("seed=0"):
@@ -73,6 +75,28 @@ def test_a_killed_process_holds_nothing(folder):
     assert not folder.is_held("seed=0")
 
 
+def test_a_start_that_was_killed_at_once_is_no_hindrance(tmp_path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / ".sweep.json.partial").touch()
+    SweepFolder(tmp_path).open(BASE, ["seed"], CELLS)
+
+
+def test_other_data_are_another_sweep(tmp_path):
+    data = {**BASE, "data": {"path": "a.npz"}}
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.open(data, ["seed"], CELLS)
+    with pytest.raises(UserError, match=r"data.path: a.npz -> b.npz"):
+        folder.open({**BASE, "data": {"path": "b.npz"}}, ["seed"], CELLS)
+
+
+def test_a_look_does_not_stop_a_cell_from_beginning(folder):
+    with folder.hold("seed=0"):
+        before = (folder.notes / "seed=0.lock").read_text()
+        assert folder.is_held("seed=0")
+        assert (folder.notes / "seed=0.lock").read_text() == before != ""
+    assert not folder.is_held("seed=0")
+
+
 def test_more_cells_may_be_added(folder):
     folder.open(BASE, ["seed", "strategy"], [Cell("seed=2", ("seed=2",))])
     assert [cell.name for cell in folder.known()] == ["seed=0", "seed=1", "seed=2"]
@@ -92,7 +116,9 @@ def test_another_sweep_is_not_mixed_in(folder):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match=r"holds no sweep.*hydra\.sweep\.dir"):
+    with pytest.raises(
+        UserError, match=r"holds no sweep, but thesis\.txt.*change hydra\.sweep\.dir"
+    ):
         SweepFolder(tmp_path).open(BASE, ["seed"], CELLS)
 
 
