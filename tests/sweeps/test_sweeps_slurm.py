@@ -17,6 +17,9 @@ import pytest
 from sweep_parts import SLOW_FITS, Sweep, assert_same_sweep, starts
 from tiny_runs import ROOT, environment
 
+from alframe.sweeps.folder import SweepFolder
+from alframe.sweeps.queue import look_at
+
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1600)]
 JOBS = (
     "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=2",
@@ -152,3 +155,23 @@ def test_the_small_reproduction_as_an_array_and_its_report(tmp_path):
     (report,) = (folder / "jobs").glob("report_*.out")
     assert "0 of 18 runs are missing" in report.read_text()
     assert (folder / "results" / "svp_cifar10_headline.json").is_file()
+
+
+def test_a_job_that_ends_before_its_cell_begins_is_told(tmp_path):
+    words = (*ONE, *SLOW_FITS, *JOBS, "hydra.launcher.setup=[exit 1]")
+    said = Sweep(tmp_path / "sweep", *words, cwd=tmp_path).ended(code=1)
+    assert "1 cells: 1 killed" in said
+    folder = SweepFolder(tmp_path / "sweep")
+    (look,) = look_at(folder, folder.known()).values()
+    assert "its job ended before it began" in look.error
+
+
+def test_scancel_ends_a_cell_which_goes_on_later(tmp_path, undisturbed):
+    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    wait_for(lambda: training(sweep))
+    told("scancel", *jobs(sweep))
+    assert "1 cells: 1 interrupted" in sweep.ended(code=1)
+    assert len(list(sweep.folder.rglob("last.ckpt"))) == 1
+    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *JOBS, cwd=tmp_path)
+    assert "1 cells: 1 done" in sweep.ended()
+    assert_same_sweep(sweep.folder, undisturbed(*ONE), sweep.cells())
