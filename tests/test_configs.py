@@ -64,7 +64,7 @@ def test_the_groups_here_are_all_groups():
     default = compose()
     assert {group for group in PARTS if default[group] is not None} == set(PARTS) - {"proxy"}
     folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
-    others = {"experiment", "debug", "paths", "encoder", *PLACES}
+    others = {"experiment", "debug", "paths", "encoder", "hydra", *PLACES}
     assert folders == others | (set(PARTS) - {"target", "proxy"})
     assert {file.stem for file in (CONFIGS / "debug").glob("*.yaml")} == set(DEBUGS)
 
