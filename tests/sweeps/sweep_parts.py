@@ -32,7 +32,7 @@ class Sweep:
         self._said = folder.parent / f"said_{time.monotonic_ns()}.txt"  # a pipe outlives a kill
         with self._said.open("w") as said:
             self.process = subprocess.Popen(
-                command, cwd=cwd, env=environment(), start_new_session=True,
+                command, cwd=cwd, env=environment(OMP_NUM_THREADS="1"), start_new_session=True,
                 stdout=said, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
