@@ -24,4 +24,6 @@ def leave_with_parent() -> None:
 def _follow(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL)
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # the first one may end only the cell: the pool catches what is raised
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(POLL)
