@@ -3,7 +3,7 @@
     python scripts/bench_neighbors.py --rows 200000 --width 128 --k 100 --queries 1000 10000
 
 The two take turns; each number is the least of the rounds, in seconds, and the ratio is the median
-of the rounds' ratios, as other work on the machine slows both.
+of the rounds' ratios, as other work on the machine slows both. Writes results/bench_neighbors.json.
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import torch
 
+from alframe.cli.versions import git_state, versions
 from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.source import ArraySource
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -66,16 +72,25 @@ def main() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((options.rows, options.width), dtype=np.float32)
     setting = {
-        "rows": options.rows,
-        "width": options.width,
-        "k": options.k,
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "faiss": faiss.__version__,
-    }
+        "rows": options.rows, "width": options.width, "k": options.k, "faiss": faiss.__version__,
+    }  # fmt: skip
+    found = []
     for number in options.queries:
         queries = rng.standard_normal((number, options.width), dtype=np.float32)
-        print(json.dumps({**setting, **compare(points, queries, options.k, options.rounds)}))
+        found.append(compare(points, queries, options.k, options.rounds))
+        print(json.dumps({**setting, **found[-1]}))
+    kept = {
+        "command": f"python scripts/bench_neighbors.py {' '.join(sys.argv[1:])}".strip(),
+        "device": f"cpu: {torch.get_num_threads()} threads of {os.cpu_count()} cores",
+        "versions": versions(),
+        "git": git_state(),
+        "seed": 0,
+        "date": datetime.now(UTC).date().isoformat(),
+        **setting,
+        "found": found,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "bench_neighbors.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":
