@@ -166,10 +166,11 @@ class Ranks(World):
         broken = isinstance(error, RuntimeError)
         failure = self.watch.posted(2.0 if broken else 0.0)
         if failure is None or failure.rank == self.rank:
-            what = f"process {self.rank} failed ({type(error).__name__}: {error})"
-            words = str(error) if mistake else what
+            words = str(error) if mistake else self._told(error)
             stopped = isinstance(error, KeyboardInterrupt)
             self.watch.post(Failure(self.rank, words, mistake, stopped))
+            if is_loss(error):
+                raise RuntimeError(words) from error
             raise error
         if self.first:
             for tell in self.watch.last_words:
@@ -183,6 +184,22 @@ class Ranks(World):
         if mistake:
             raise error
         raise RuntimeError(failure.reason) from error
+
+    def _told(self, error: BaseException) -> str:
+        """Says what an error of this process means."""
+        if not is_loss(error):
+            return f"process {self.rank} failed ({type(error).__name__}: {error})"
+        other = f"process {1 - self.rank}" if self.size == 2 else "another process"
+        return (
+            f"{other} of {self.size} is gone: process {self.rank} lost its connection to it; it "
+            f"was killed, ran out of memory, or lost its network ({str(error).splitlines()[0]})"
+        )
+
+
+def is_loss(error: BaseException) -> bool:
+    """Tells whether an error is a broken connection, of which gloo and nccl have many words."""
+    named = isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    return named or isinstance(error, dist.DistBackendError | dist.DistNetworkError)
 
 
 def sendable(error: Exception) -> Exception:

@@ -70,7 +70,7 @@ def test_a_process_started_by_hand_is_gone(tmp_path, rank, number):
         assert pair[1 - rank].returncode not in (0, None)
         if rank == 1:
             assert status(tmp_path)["state"] == "failed"
-            assert "process 1" in said or "Connection closed by peer" in said
+            assert "process 1 of 2 is gone" in said or "process 1 of 2 has not been" in said
     finally:
         stop(*pair)
 
