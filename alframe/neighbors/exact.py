@@ -30,7 +30,7 @@ from alframe.options import check_range
 from alframe.protocols import Array, Rows
 
 STATE = "state.npz"
-_TILE_CPU, _TILE_GPU = (256, 4096), (2048, 2**16)  # queries and rows of one product
+_TILE_CPU, _TILE_GPU = (512, 2048), (2048, 2**16)  # queries and rows of one product
 _PAIRS = 2**26  # kept at a time, of queries and the best rows of each
 
 
