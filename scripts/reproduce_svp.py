@@ -47,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cells += active(seeds) if arguments.active else []
     # with the runs, what was compiled for a GPU is carried to the next machine of its kind
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.folder / "compiled"))
-    if arguments.count:
-        print(len(cells))
+    if arguments.missing:
+        done = [is_done(arguments.folder / "runs" / cell.name) for cell in cells]
+        print(*(number for number, is_there in enumerate(done) if not is_there), sep=",")
         return 0
     if arguments.only is not None:
         return make_only(cells[arguments.only], arguments)
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fidelity", action="store_true", help="compare proxy and target for all")
     made.add_argument("--list", action="store_true", help="only tell what there is")
     made.add_argument("--only", type=int, metavar="N", help="make run N of the list, as a job")
-    made.add_argument("--count", action="store_true", help="only print how many runs there are")
+    made.add_argument("--missing", action="store_true", help="only print which N are missing")
     made.add_argument("--keep", action="store_true", help="keep what there is in results/")
     made.add_argument("--results", type=Path, default=None, help="a folder in place of results/")
     return made

@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
   words+=("$1"); shift
 done
 program=("${PYTHON:-python}" "$here/reproduce_svp.py" "$folder" ${words[@]+"${words[@]}"})
-runs=$("${program[@]}" --count)
+missing=$("${program[@]}" --missing)
 mkdir -p "$folder/jobs"
 job=$(mktemp)
 trap 'rm -f "$job"' EXIT
@@ -33,10 +33,15 @@ case \$code in  # 128 + USR1, USR2, TERM: it left, and can go on
 esac
 exit \$code
 JOB
-array=$(sbatch --parsable --array="0-$((runs - 1))%${AT_A_TIME:-8}" --requeue --signal=USR1@120 \
-  --open-mode=append --output="$folder/jobs/%A_%a.out" --job-name=svp \
-  ${batch[@]+"${batch[@]}"} "$job")
+after=()
+if [ -n "$missing" ]; then
+  array=$(sbatch --parsable --array="$missing%${AT_A_TIME:-8}" --requeue --signal=USR1@120 \
+    --open-mode=append --output="$folder/jobs/%A_%a.out" --job-name=svp \
+    ${batch[@]+"${batch[@]}"} "$job")
+  after=("--dependency=afterany:$array")
+  echo "$(tr , '\n' <<< "$missing" | wc -l) runs as job $array; what they print is in $folder/jobs"
+fi
 # shellcheck disable=SC2086 # REPORT is several words
-report=$(sbatch --parsable --dependency="afterany:$array" --output="$folder/jobs/report_%j.out" \
+report=$(sbatch --parsable ${after[@]+"${after[@]}"} --output="$folder/jobs/report_%j.out" \
   --job-name=svp-report ${REPORT:-} --wrap "$(printf '%q ' "${program[@]}" --list --keep)")
-echo "$runs runs as job $array, the report as job $report; what they print is in $folder/jobs"
+echo "the report as job $report"

@@ -20,12 +20,14 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
 from alframe import signals
+from alframe.sweeps.cells import Cell
 from alframe.sweeps.folder import SweepFolder
-from alframe.sweeps.queue import queued
+from alframe.sweeps.queue import look_at, queued
 
 log = logging.getLogger(__name__)
 POLL = 2.0  # seconds between two looks at the queue
 KEY = "hydra.sweep.dir"
+TAKEN = ("done", "running", "queued")
 COMMON = set(BaseQueueConf.__dataclass_fields__)
 """Parameters that submitit names alike for Slurm and this machine."""
 
@@ -58,9 +60,10 @@ class JobLauncher(submitit_launcher.BaseSubmititLauncher):  # type: ignore[misc]
         while todo or waiting:
             room = self._at_a_time - len(waiting)
             begun, todo = todo[:room], todo[room:]
-            for name, job in self._submit(begun):
-                folder.asks(name, str(job.job_id), self._EXECUTOR)
-                waiting[name] = job
+            with folder.alone():  # another launcher may have submitted some meanwhile
+                for name, job in self._submit(_missing(folder, begun)):
+                    folder.asks(name, str(job.job_id), self._EXECUTOR)
+                    waiting[name] = job
             time.sleep(POLL)
             alive = self._alive(list(waiting.values()))
             for name in [name for name, job in waiting.items() if str(job.job_id) not in alive]:
@@ -133,6 +136,14 @@ def _asking() -> int:
     from submitit.core.job_environment import JobEnvironment
 
     return int(JobEnvironment._usr_sig())
+
+
+def _missing(
+    folder: SweepFolder, cells: Sequence[tuple[int, Sequence[str]]]
+) -> list[tuple[int, Sequence[str]]]:
+    """Returns those cells, given by number and overrides, that nobody makes or has made."""
+    looks = look_at(folder, [Cell(_name(words), tuple(words)) for _, words in cells])
+    return [cell for cell in cells if looks[_name(cell[1])].state not in TAKEN]
 
 
 def _name(words: Sequence[str]) -> str:

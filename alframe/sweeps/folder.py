@@ -11,8 +11,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -71,12 +71,22 @@ class SweepFolder:
         Raises:
             UserError: If the folder holds something else, or a sweep of another config.
         """
-        record = self.record()
-        if not record and (strange := _strangers(self.path)):
+        if not self.record() and (strange := _strangers(self.path)):
             raise UserError(
                 f"hydra.sweep.dir={self.path} holds no sweep, but {strange[0]}: expected a new or "
                 "empty folder, or that of a sweep to go on with; change hydra.sweep.dir"
             )
+        try:
+            with self.alone():
+                self._add(base, swept, cells)
+        except OSError as error:
+            raise UserError(
+                f"hydra.sweep.dir={self.path} cannot be written ({error.strerror}): expected a "
+                "folder with room and write permission; change hydra.sweep.dir or paths.runs_dir"
+            ) from error
+
+    def _add(self, base: Mapping[str, Any], swept: Sequence[str], cells: Sequence[Cell]) -> None:
+        record = self.record()
         swept = sorted({*record.get("swept", []), *swept})
         if changes := _changes(record.get("base", base), base, swept):
             raise UserError(
@@ -85,15 +95,16 @@ class SweepFolder:
                 "hydra.sweep.dir, or the old values"
             )
         known = {**record.get("cells", {}), **{cell.name: cell.overrides for cell in cells}}
-        try:
-            (self.notes).mkdir(parents=True, exist_ok=True)
-            about = {"begun": record.get("begun", now()), "swept": swept, "cells": known}
-            write_json(self.path / RECORD, {**about, "base": record.get("base", base)})
-        except OSError as error:
-            raise UserError(
-                f"hydra.sweep.dir={self.path} cannot be written ({error.strerror}): expected a "
-                "folder with room and write permission; change hydra.sweep.dir or paths.runs_dir"
-            ) from error
+        about = {"begun": record.get("begun", now()), "swept": swept, "cells": known}
+        write_json(self.path / RECORD, {**about, "base": record.get("base", base)})
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lets one launcher of the sweep at a time see what is to be done, and note it."""
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with (self.notes / "launching").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def record(self) -> dict[str, Any]:
         """Returns ``sweep.json``, or nothing where there is none."""

@@ -53,7 +53,7 @@ def slurm():
 @pytest.fixture
 def undisturbed(tmp_path):
     def make(*words):
-        Sweep(tmp_path / "undisturbed", *words, *SLOW_FITS, cwd=tmp_path).ended()
+        Sweep(tmp_path / "undisturbed", *SLOW_FITS, *words, cwd=tmp_path).ended()
         return tmp_path / "undisturbed"
 
     return make
@@ -95,10 +95,17 @@ def test_a_sweep_as_an_array(tmp_path, undisturbed):
     assert_same_sweep(tmp_path / "sweep", undisturbed(*SIX), sweep.cells())
 
 
-def test_a_preempted_cell_is_requeued_and_goes_on(tmp_path, undisturbed):
-    sweep = Sweep(tmp_path / "sweep", *ONE, *SLOW_FITS, *LOW, cwd=tmp_path)
+def gone_on_with(job):
+    """Starts a requeued job at once, where Slurm would let it wait for two minutes."""
+    told("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def test_a_preempted_cell_of_an_array_is_requeued_and_goes_on(tmp_path, undisturbed):
+    words = ("strategy=margin", "seed=0,1")
+    sweep = Sweep(tmp_path / "sweep", *words, *SLOW_FITS, *LOW, cwd=tmp_path)
     wait_for(lambda: training(sweep))
-    (job,) = jobs(sweep)
+    (job,) = (job for job in jobs(sweep) if field(job, "JobState") == "RUNNING")
+    assert len(jobs(sweep)) == 2
     told("sbatch", "--partition=high", "--ntasks=1", "--mem=100", "--output=/dev/null",
          "--wrap=sleep 3")  # fmt: skip
     wait_for(lambda: field(job, "JobState") == "PENDING")
@@ -107,12 +114,35 @@ def test_a_preempted_cell_is_requeued_and_goes_on(tmp_path, undisturbed):
     before = json.loads(status.read_text())["run_id"]
     assert len(list(sweep.folder.rglob("last.ckpt"))) == 1
     wait_for(lambda: not told("squeue", "--noheader", "--partition=high"))
-    told("scontrol", "update", f"JobId={job}", "StartTime=now")
-    assert "1 cells: 1 done" in sweep.ended()
+    gone_on_with(job)
+    assert "2 cells: 2 done" in sweep.ended()
     assert int(field(job, "Restarts")) == 1
-    assert list(starts(sweep.folder).values()) == [1]
+    assert sorted(starts(sweep.folder).values()) == [0, 1]
     assert json.loads(status.read_text())["run_id"] == before, "one run of W&B"
-    assert_same_sweep(sweep.folder, undisturbed(*ONE), sweep.cells())
+    assert_same_sweep(sweep.folder, undisturbed(*words), sweep.cells())
+
+
+def test_a_cell_at_the_end_of_its_time_is_requeued_and_goes_on(tmp_path, undisturbed):
+    words = (*ONE, "target.recipe.epochs=80")  # Slurm tells it up to a minute too early
+    limits = ("hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20")
+    sweep = Sweep(tmp_path / "sweep", *SLOW_FITS, *JOBS, *words, *limits, cwd=tmp_path)
+    wait_for(lambda: jobs(sweep))
+    (job,) = jobs(sweep)
+    wait_for(lambda: field(job, "Restarts") == "1")
+    (status,) = sweep.folder.glob("*/status.json")
+    assert json.loads(status.read_text())["reason"] == "Left: SIGUSR2"
+    gone_on_with(job)
+    assert "1 cells: 1 done" in sweep.ended()
+    assert list(starts(sweep.folder).values()) == [1]
+    assert_same_sweep(sweep.folder, undisturbed(*words), sweep.cells())
+
+
+def test_two_launchers_submit_each_cell_once(tmp_path):
+    words = ("strategy=margin", "seed=0,1,2", *SLOW_FITS, *JOBS)
+    both = [Sweep(tmp_path / "sweep", *words, cwd=tmp_path) for _ in range(2)]
+    assert all("3 cells: 3 done" in sweep.ended() for sweep in both)
+    printed = list((tmp_path / "sweep" / "jobs").glob("*/*_0_log.out"))
+    assert len(printed) == 3, "one for each job"
 
 
 def test_a_cell_that_is_killed_hard_is_told_soon_and_gone_on_with(tmp_path, undisturbed):
@@ -146,15 +176,28 @@ def test_killing_the_launcher_loses_nothing(tmp_path, undisturbed):
 def test_the_small_reproduction_as_an_array_and_its_report(tmp_path):
     folder = tmp_path / "svp"
     batch = ("--partition=main", "--cpus-per-task=1", "--mem=2G", "--time=20")
+    command = (
+        ROOT / "scripts" / "submit_slurm.sh",
+        folder,
+        "--small",
+        "--seeds",
+        "0",
+        "--",
+        *batch,
+    )
     done = subprocess.run(
-        [ROOT / "scripts" / "submit_slurm.sh", folder, "--small", "--seeds", "0", "--", *batch],
-        env=environment(PYTHON=sys.executable), capture_output=True, text=True, check=True,
+        command, env=environment(PYTHON=sys.executable), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith("18 runs as job ")
     wait_for(lambda: not told("squeue", "--noheader", "--me"), seconds=1500)
     (report,) = (folder / "jobs").glob("report_*.out")
     assert "0 of 18 runs are missing" in report.read_text()
     assert (folder / "results" / "svp_cifar10_headline.json").is_file()
+    done = subprocess.run(
+        command, env=environment(PYTHON=sys.executable), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("the report as job "), "no run is missing"
 
 
 def test_a_job_that_ends_before_its_cell_begins_is_told(tmp_path):
