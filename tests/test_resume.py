@@ -54,9 +54,11 @@ class Disk:
         pytest.param(
             (*ACTIVE, "candidates=anchors", "candidates.k=5", "candidates.size=30",
              "strategy=random"),
-            id="anchors",
+            id="anchors", marks=pytest.mark.slow,
         ),
-        pytest.param((*CORE_SET, "pipeline.sizes=[0.5,30]"), id="core_set"),
+        pytest.param(
+            (*CORE_SET, "pipeline.sizes=[0.5,30]"), id="core_set", marks=pytest.mark.slow
+        ),
         pytest.param(
             (*CORE_SET, "learner@proxy=mlp", "strategy=el2n", "strategy.n_fits=2",
              "strategy.until_epoch=1", "pipeline.sizes=[30]", "pipeline.full=false",

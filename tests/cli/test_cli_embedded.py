@@ -64,6 +64,7 @@ def test_without_learners_that_see_them_only_the_training_rows_are_embedded(work
     assert kept().keys() == {"digits_train"}
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_fill_each_store_once(workdir):
     """Under the same lock, whoever comes second waits or finds it complete."""
     command = [sys.executable, "-m", "alframe", *MADE]

@@ -22,7 +22,7 @@ def execute(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def few(execute):
-    return execute(seeds=5)
+    return execute(seeds=3)
 
 
 def test_committed_without_outputs():

@@ -244,6 +244,7 @@ def test_a_run_may_begin_to_share_or_stop_when_it_is_resumed(workdir, monkeypatc
 # --- several processes ---
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_each_fit_once(workdir):
     words = *PROXY, SHARE, "proxy.recipe.epochs=30", "target.recipe.epochs=10"
     command = [sys.executable, "-m", "alframe", *words]
@@ -267,6 +268,7 @@ def test_two_processes_at_once_make_each_fit_once(workdir):
     assert len(notes()) == 4
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_in_one_run_is_gone_on_with_in_another(workdir, monkeypatch):
     words = (
         *CNN_FITS, "target.recipe.epochs=60", "schedule.initial=40", "schedule.query_size=20",

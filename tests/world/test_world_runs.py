@@ -80,6 +80,7 @@ def assert_near(path, expected, within):
     assert ours.train_rows.tolist() == of_one.train_rows.tolist()
 
 
+@pytest.mark.slow
 def test_the_program_ends_with_the_same_tables(tmp_path, monkeypatch):
     """The probe is deterministic: rows, scores, labels and metrics are equal to the last bit."""
     words = (*ACTIVE, "data.subset=null", "run_dir=two")
