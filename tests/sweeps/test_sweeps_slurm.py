@@ -136,9 +136,12 @@ def test_a_cell_at_the_end_of_its_time_is_requeued_and_goes_on(tmp_path, undistu
     wait_for(lambda: field(job, "Restarts") == "1", seconds=300)
     (status,) = sweep.folder.glob("*/status.json")
     assert json.loads(status.read_text())["reason"] == "Left: SIGUSR2"
-    gone_on_with(job)
+    while sweep.process.poll() is None:  # a slow machine comes to the end of its time again
+        if field(job, "JobState") == "PENDING":
+            gone_on_with(job)
+        time.sleep(1)
     assert "1 cells: 1 done" in sweep.ended()
-    assert list(starts(sweep.folder).values()) == [1]
+    assert list(starts(sweep.folder).values()) == [int(field(job, "Restarts"))]
     assert_same_sweep(sweep.folder, undisturbed(*words), sweep.cells())
 
 
