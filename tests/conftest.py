@@ -3,6 +3,9 @@
 import logging
 
 import pytest
+import torch
+
+THREADS = torch.get_num_threads()
 
 
 def forget_logging():
@@ -21,6 +24,12 @@ def _same_logging_for_all_tests():
     forget_logging()
     yield
     forget_logging()
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_for_all_tests():
+    """Sets torch's number of threads back, which numba changes too, as it decides last bits."""
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture
