@@ -17,7 +17,7 @@ for pipeline in active_learning core_set; do
   command="alframe -m strategy=EACH $seeds trainer=cpu $options"
   ${command/EACH/$names} hydra.sweep.dir="$folder/$pipeline"
   rm -rf "$folder/report_$pipeline"  # figures of an earlier report are not to be kept
-  alframe-report "$folder/$pipeline" --out "$folder/report_$pipeline"
+  alframe-report "$folder/$pipeline" --interval t --out "$folder/report_$pipeline"
   python "$here/keep_results.py" "$folder/report_$pipeline" "digits_strategies_$pipeline" \
     "$command" "ranking_$pipeline"
 done

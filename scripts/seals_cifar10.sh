@@ -17,7 +17,7 @@ for part in icebreaker all; do
   runs=$folder
   [ "$part" = all ] || runs=$folder/$part
   out=$(mktemp -d)/report
-  alframe-report "$runs" --out "$out"
+  alframe-report "$runs" --interval t --out "$out"
   python "$here/keep_results.py" "$out" "seals_cifar10_$part" "scripts/seals_cifar10.sh" \
     concepts_average_precision concepts_positives_found
 done

@@ -9,6 +9,6 @@ $command hydra.sweep.dir="$folder/sweep"
 # A random half, for comparison: no proxy is trained for it, and the ceiling is known by now.
 $command strategy=random pipeline.full=false hydra.sweep.dir="$folder/random"
 rm -rf "$folder/report"  # figures of an earlier report are not to be kept
-alframe-report "$folder/sweep" "$folder/random" --out "$folder/report"
+alframe-report "$folder/sweep" "$folder/random" --interval t --out "$folder/report"
 python "$(dirname "$0")/keep_results.py" "$folder/report" svp_cifar10_small "$command" \
   accuracy_rows speed_up_kcenter wall_clock_kcenter
