@@ -93,7 +93,10 @@ def _join(place: Place, gpu: bool) -> Ranks:
 
 def _leave() -> None:
     """Says goodbye, where the others are there to hear it."""
-    if _joined and _joined[0].sound:
+    if not _joined:
+        return
+    _joined[0].watch.close()
+    if _joined[0].sound:
         dist.destroy_process_group()
 
 

@@ -66,20 +66,20 @@ class Watch(threading.Thread):
         self._beats: dict[int, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self._run = 0
+        self._closed = threading.Event()
         self.active = False
         self.last_words: list[Callable[[Failure], None]] = []
 
     def run(self) -> None:
         """Looks at the others every second."""
         beat = 0
-        while True:
-            time.sleep(EVERY)
+        while not self._closed.wait(EVERY):
             beat += 1
             failure = self._looked(beat)
-            if failure is not None and self.active:
-                time.sleep(GRACE)
-                if self.active:
-                    self._end(failure)
+            if failure is None or not self.active or self._closed.wait(GRACE):
+                continue
+            if self.active:  # the main thread has not left by itself
+                self._end(failure)
 
     def post(self, failure: Failure) -> None:
         """Tells the others of this process's failure; the first one that is told counts."""
@@ -103,6 +103,11 @@ class Watch(threading.Thread):
             self._beats.clear()
             self._run += 1
         self.active = True
+
+    def close(self) -> None:
+        """Ends the thread: one that returns from the store to an interpreter that ends, aborts."""
+        self._closed.set()
+        self.join(GRACE)
 
     @property
     def _key(self) -> str:
