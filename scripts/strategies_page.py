@@ -57,7 +57,7 @@ def entry(name: str) -> dict[str, Any]:
     """Returns what the page says of one strategy."""
     file = CONFIGS / "strategy" / f"{name}.yaml"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        node = OmegaConf.to_container(compose("run", [f"strategy={name}"]).strategy, resolve=True)
+        node = OmegaConf.to_container(compose(f"strategy/{name}").strategy, resolve=True)
     strategy = build({"strategy": node}, "strategy")
     said = sections(type(strategy).__doc__ or "")
     # One class for many scores: what is particular stands with the function, and with the YAML.

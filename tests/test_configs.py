@@ -28,7 +28,11 @@ MORE = {  # what an option needs besides itself
     "index=faiss": ("index.factory=Flat",),
 }
 EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
-DEBUGS = {"active": "active_learning", "svp": "core_set"}
+DEBUGS = {  # by pipeline, and whether it is made for a proxy
+    "active": ("active_learning", False),
+    "active_proxy": ("active_learning", True),
+    "svp": ("core_set", True),
+}
 
 
 def options():
@@ -103,7 +107,8 @@ def fitting():
         config = compose(f"experiment={name}")
         if "Lightning" in config["target"]["_target_"]:
             pipeline = Path(config["pipeline"]["_target_"].replace(".", "/")).parent.name
-            yield from ((debug, name) for debug, made_for in DEBUGS.items() if made_for == pipeline)
+            kind = pipeline, config["proxy"] is not None
+            yield from ((debug, name) for debug, made_for in DEBUGS.items() if made_for == kind)
 
 
 @pytest.mark.parametrize(("debug", "name"), fitting())
@@ -111,7 +116,9 @@ def test_a_debug_config_makes_an_experiment_small(debug, name):
     config = compose(f"experiment={name}", f"debug={debug}")
     check(config)
     assert config["data"]["subset"] <= 200
-    assert config["target"]["recipe"]["epochs"] == 1
+    for learner in filter(None, (config["target"], config["proxy"])):
+        assert learner["recipe"]["epochs"] <= 2
+        assert not learner["model"].get("depth") or learner["model"]["depth"] == 8
     assert config["name"] == name
 
 
@@ -134,7 +141,7 @@ def test_a_debug_run_takes_the_whole_way(name, debug, models, workdir):
 @pytest.mark.parametrize(
     ("name", "debug"),
     [("svp_cifar10_small", "svp"), ("svp_cifar10", "svp"), ("svp_cifar10_short", "svp"),
-     ("cifar10_active", "active")],
+     ("cifar10_active", "active"), ("svp_cifar10_active", "active_proxy")],
 )  # fmt: skip
 def test_a_debug_run_on_cifar10(name, debug, workdir):
     result = run(f"experiment={name}", f"debug={debug}", "data.download=false", "trainer=cpu")

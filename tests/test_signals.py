@@ -81,8 +81,10 @@ def test_a_run_that_is_asked_to_leave_goes_on_at_that_step(tmp_path, number):
         assert process.poll() is None, process.stderr.read()
     time.sleep(1)
     os.kill(process.pid, number)
-    process.communicate(timeout=30)
+    said = process.communicate(timeout=30)[1].decode()
     assert process.returncode == 128 + number
+    words = f"left on {signal.Signals(number).name}: alframe resume=left goes on from here"
+    assert said.count(words) == 1
     assert len(list((tmp_path / "left").rglob("last.ckpt"))) == 1, "left within a fit, and saved"
     assert '"reason": "Left: ' in (tmp_path / "left" / "status.json").read_text()
     assert tiny_runs.alframe(*WORDS, "run_dir=left", cwd=tmp_path).returncode == 0

@@ -58,9 +58,11 @@ def with_aliases(words: Sequence[str]) -> list[str]:
         "proxy=null" if word == "learner@proxy=null" else FACTORY.sub(r"\1'\2'", word)
         for word in words
     ]
-    if any(word.startswith("concept=") and word != "concept=null" for word in words):
+    at = next((i for i, w in enumerate(words) if w[:8] == "concept=" and w != "concept=null"), None)
+    if at is not None:
         groups = [group for group in ("task", "schedule") if not is_chosen(group, words, CONFIGS)]
-        plain += [f"{group}=rare_concept" for group in groups]
+        # Beside it: Hydra takes no words after a flag such as --cfg job.
+        plain[at + 1 : at + 1] = [f"{group}=rare_concept" for group in groups]
     return sorted(plain, key=lambda word: word not in ("-m", "--multirun"))
 
 

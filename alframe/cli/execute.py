@@ -139,6 +139,9 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
         reason = f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):  # where the disk is full, the error below says so
             run.update_status(state=state, reason=reason, finished=now())
+        if state == "interrupted":
+            asked = str(error) or "Ctrl-C"  # else the name of a signal
+            log.warning("left on %s: alframe resume=%s goes on from here", asked, run.path)
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise UserError(
                 f"run_dir={run.path} cannot be written ({error.strerror}): what is finished is "

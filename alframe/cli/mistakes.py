@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alframe.errors import UserError, nearest
 from alframe.run_dir import flatten
 
+EXTRAS = {("hydra/launcher", "ray"): '; for ray: pip install -e ".[ray]"'}
 NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 NO_VALUE = re.compile(r"Error parsing override '([^']+)'\s+missing EQUAL")
 NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
@@ -47,9 +49,10 @@ def explain(
     groups = config_groups(folders)
     if match := NO_SUCH_OPTION.search(text):
         group, _, option = (match[1] or match[2]).rpartition("/")
-        options = groups.get(group, [])
+        options = [*groups.get(group, []), *_plugged_in(group)]
         return UserError(
             f"{group}={option}: expected one of {', '.join(options)}{nearest(option, options)}"
+            f"{EXTRAS.get((group, option), '')}"
         )
     if match := NO_SUCH_KEY.search(text):
         key = next(part for part in match.groups() if part)
@@ -65,10 +68,18 @@ def explain(
     if "Missing mandatory value" in text:
         key = getattr(error, "full_key", None) or text.split(":", 1)[1].split()[0]
         return UserError(f"{key} has no value: expected {key}=VALUE on the command line")
-    if isinstance(error, ValueError) and (empty := _chosen_nothing(overrides)):
-        group = empty.split("=")[0]
-        return UserError(f"{empty}: expected one of {', '.join(groups.get(group, ['an option']))}")
+    if "Config group override" in text and (empty := _chosen_nothing(overrides, groups)):
+        group = empty.split("=")[0].split("@")[0]
+        return UserError(f"{empty}: expected one of {', '.join(groups[group])}")
     return UserError(" ".join(text.split()))
+
+
+def _plugged_in(group: str) -> list[str]:
+    """Returns the options that Hydra and its plug-ins bring, submitit's own launchers aside."""
+    if group != "hydra/launcher":
+        return []
+    names = (name.removesuffix(".yaml") for name in ConfigStore.instance().list(group))
+    return sorted(name for name in names if not name.startswith("submitit_"))
 
 
 def _options_with(key: str, folders: Iterable[Path]) -> list[str]:
@@ -117,9 +128,12 @@ def _split(key: str) -> list[str]:
     return key.split(".")
 
 
-def _chosen_nothing(overrides: Sequence[str]) -> str | None:
+def _chosen_nothing(overrides: Sequence[str], groups: Iterable[str]) -> str | None:
     """Returns the first word that gives a group something that is not a name."""
     for word in overrides:
-        if "." not in word.split("=")[0] and not re.fullmatch(r"[^=]+=[A-Za-z_\[].*", word):
+        group, _, value = word.partition("=")
+        names = value.split(",")  # of a sweep
+        nothing = any(name == "null" or not re.match(r"[A-Za-z_\[]", name) for name in names)
+        if group.split("@")[0] in groups and nothing:
             return word
-    return next((word for word in overrides if word.endswith("=null")), None)
+    return None

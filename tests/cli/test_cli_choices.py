@@ -68,6 +68,14 @@ def test_what_is_chosen_already_is_left_alone(folder, words, added):
     ]
 
 
+def test_words_are_added_where_hydra_takes_them():
+    """It takes none after a flag."""
+    assert with_aliases(["concept=3", "seed=1", "--cfg", "job"]) == [
+        "concept=3", "task=rare_concept", "schedule=rare_concept", "seed=1", "--cfg", "job",
+    ]  # fmt: skip
+    assert with_aliases(["--cfg", "job", "concept=3"])[:3] == ["--cfg", "job", "concept=3"]
+
+
 def test_values_of_an_experiment_stand_above_the_schedule_of_concepts(folder):
     words = with_aliases(["concept=3", "experiment=plain", f"--config-dir={folder}"])
     config = compose([word for word in words if word[0] != "-"], [folder])

@@ -2,9 +2,12 @@ import sys
 
 import numpy as np
 import pytest
+from hydra.errors import HydraException
 from tiny_runs import ACTIVE, CORE_SET, alframe
 
 from alframe.cli import main, run
+from alframe.cli.compose import CONFIGS
+from alframe.cli.mistakes import explain
 from alframe.errors import UserError
 
 CNN = ("learner@target=small_cnn",)
@@ -236,6 +239,28 @@ def test_the_command_ends_with_2_and_one_line(words, workdir, monkeypatch, capfd
     lines = err.splitlines()
     assert [line[:9] for line in lines] == ["alframe: "], err
     assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("seed=0,1 strategy=3", "alframe: strategy=3: expected one of aum, "),
+        ("strategy=margin,null", "alframe: strategy=margin,null: expected one of aum, "),
+        ("learner@proxy=3 seed=0,1", "alframe: learner@proxy=3: expected one of ensemble, "),
+        ("seed=0,1 --cfg job", "alframe: Only one of --run, --multirun, --cfg"),
+        ("hydra/launcher=slrm", "local, slurm, basic, joblib (did you mean slurm?)"),
+    ],
+)
+def test_a_sweep_names_the_word_that_is_wrong(words, says, workdir, monkeypatch, capfd):
+    code, err = call_main(monkeypatch, capfd, "-m", *words.split())
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert says in err
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_launcher_that_is_not_installed_is_said_to_be_one():
+    missing = HydraException("In 'run': Could not find 'hydra/launcher/ray'")
+    assert str(explain(missing, [], [CONFIGS])).endswith('; for ray: pip install -e ".[ray]"')
 
 
 @pytest.mark.parametrize("words", ["sed=1", "strategy=margn", "schedule.budgt=3", "strategy=null"])
