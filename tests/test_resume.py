@@ -45,7 +45,7 @@ class Disk:
     [
         pytest.param(
             (*ACTIVE, "learner@proxy=probe", "strategy=kcenter", "schedule.budget=35"),
-            id="active_learning",
+            id="active_learning", marks=pytest.mark.slow,
         ),
         pytest.param(
             (*ACTIVE, "candidates=seals", "candidates.k=8", "index=ivf_flat", "index.nprobe=4"),
@@ -63,7 +63,7 @@ class Disk:
             (*CORE_SET, "learner@proxy=mlp", "strategy=el2n", "strategy.n_fits=2",
              "strategy.until_epoch=1", "pipeline.sizes=[30]", "pipeline.full=false",
              "trainer=cpu"),
-            id="short_fits",
+            id="short_fits", marks=pytest.mark.slow,
         ),
     ],
 )  # fmt: skip
