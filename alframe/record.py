@@ -27,6 +27,17 @@ def is_cost(column: str) -> bool:
     return column.startswith(COSTS)
 
 
+def headline(row: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what of a row of metrics of the test part is shown to a person, by headings.
+
+    Where nearly all rows are negatives, a model that finds none of the rest has a high accuracy.
+    """
+    if "average_precision" in row:
+        precision = f"{row['average_precision']:.4f}"
+        return {"test average precision": precision, "positives found": str(row["positives_found"])}
+    return {"test accuracy": f"{row['accuracy']:.4f}", "test loss": f"{row['loss']:.4f}"}
+
+
 class Record:
     """Grows the tables as stages finish.
 

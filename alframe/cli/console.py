@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alframe.record import headline
+
 if TYPE_CHECKING:
     from alframe.pipelines.stages import Outcome
 
@@ -43,18 +45,21 @@ def print_outcome(rows: Sequence[dict[str, Any]], outcome: Outcome, path: Path) 
 
     console = Console()
     table = Table(title=f"{path.name}: {outcome.reason}")
-    for heading in ("labeled", "trained on", "model", "test accuracy", "test loss", "fit s"):
+    shown = [
+        {
+            "labeled": str(row["labeled"]),
+            "trained on": str(row["train_rows"]),
+            "model": row["model"],
+            **headline(row),
+            "fit s": f"{row['seconds_fit']:.1f}",
+        }
+        for row in rows
+        if row["split"] == "test"
+    ]
+    for heading in shown[0] if shown else ():
         table.add_column(heading, justify="left" if heading == "model" else "right")
-    for row in rows:
-        if row["split"] == "test":
-            table.add_row(
-                str(row["labeled"]),
-                str(row["train_rows"]),
-                row["model"],
-                f"{row['accuracy']:.4f}",
-                f"{row['loss']:.4f}",
-                f"{row['seconds_fit']:.1f}",
-            )
+    for row in shown:
+        table.add_row(*row.values())
     console.print(table)
     costs = "  ".join(f"{name} {value:.2f}" for name, value in outcome.timings.items())
     console.print(

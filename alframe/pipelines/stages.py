@@ -18,7 +18,7 @@ from alframe.pipelines.costs import NO_COSTS, fit_costs
 from alframe.pipelines.workspace import FitWorkspace, TrackerLike
 from alframe.pool import Pool
 from alframe.protocols import Array, Fitted, Learner, Need, Observations, Query, Rows, State, View
-from alframe.record import Record, is_cost
+from alframe.record import Record, headline, is_cost
 from alframe.run_dir import RunDir
 from alframe.schedule import rng
 from alframe.selection import check_query, scoped
@@ -268,12 +268,12 @@ class Stages:
             self.tracker.log(f"{row['fit']}/{row['split']}", values, int(row["train_rows"]))
             if row["split"] == "test":
                 log.info(
-                    "%s: %s trained on %d rows in %.1f s, test accuracy %.4f",
+                    "%s: %s trained on %d rows in %.1f s, %s %s",
                     key,
                     row["model"],
                     row["train_rows"],
                     row["seconds_fit"],
-                    row["accuracy"],
+                    *next(iter(headline(row).items())),
                 )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -309,7 +310,7 @@ def test_a_resumed_run_knows_what_was_touched(workdir, monkeypatch):
     assert_same_results(run(*words, "run_dir=stopped").path, expected)
 
 
-def test_a_rare_concept_is_searched_for(workdir):
+def test_a_rare_concept_is_searched_for(workdir, capsys):
     words = ("concept=7", "learner@target=probe")
     words += ("task.positives=2", "task.negatives=18", "schedule.initial=20")
     path = run(*words, QUIET, "schedule.budget=80", "data.validation=0").path
@@ -323,3 +324,8 @@ def test_a_rare_concept_is_searched_for(workdir):
     assert found[-1] > 8  # a tenth of the rows are sevens: entropy finds more
     assert table.average_precision.between(0, 1).all()
     assert table.average_precision.iloc[-1] > table.average_precision.iloc[0]
+    shown = capsys.readouterr()
+    last = table.average_precision.iloc[-1]
+    assert re.search(rf"on 80 rows in \S+ s, test average precision {last:.4f}\n", shown.err)
+    assert "positives found" in shown.out
+    assert "accuracy" not in shown.out + shown.err
