@@ -33,8 +33,10 @@ def headline(row: Mapping[str, Any]) -> dict[str, str]:
     Where nearly all rows are negatives, a model that finds none of the rest has a high accuracy.
     """
     if "average_precision" in row:
-        precision = f"{row['average_precision']:.4f}"
-        return {"test average precision": precision, "positives found": str(row["positives_found"])}
+        shown = {"test average precision": f"{row['average_precision']:.4f}"}
+        if "positives_found" in row:
+            shown["positives found"] = str(row["positives_found"])
+        return shown
     return {"test accuracy": f"{row['accuracy']:.4f}", "test loss": f"{row['loss']:.4f}"}
 
 

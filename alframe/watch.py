@@ -45,7 +45,7 @@ class Failure(NamedTuple):
 
 
 class Watch(threading.Thread):
-    """Watches until `active` is taken back.
+    """Watches until it is closed, and acts while it is `active`.
 
     Args:
         store: A connection of its own to the processes' common store.
@@ -105,7 +105,10 @@ class Watch(threading.Thread):
         self.active = True
 
     def close(self) -> None:
-        """Ends the thread: one that returns from the store to an interpreter that ends, aborts."""
+        """Ends the thread: one that returns from the store to an interpreter that ends, aborts.
+
+        Waits for it in bounded time: where the network is lost, the store may take minutes.
+        """
         self._closed.set()
         self.join(GRACE)
 

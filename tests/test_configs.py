@@ -116,6 +116,7 @@ def test_a_debug_config_makes_an_experiment_small(debug, name):
     config = compose(f"experiment={name}", f"debug={debug}")
     check(config)
     assert config["data"]["subset"] <= 200
+    assert config["target"]["recipe"]["epochs"] == 1
     for learner in filter(None, (config["target"], config["proxy"])):
         assert learner["recipe"]["epochs"] <= 2
         assert not learner["model"].get("depth") or learner["model"]["depth"] == 8

@@ -56,7 +56,7 @@ def print_outcome(rows: Sequence[dict[str, Any]], outcome: Outcome, path: Path) 
         for row in rows
         if row["split"] == "test"
     ]
-    for heading in shown[0] if shown else ():
+    for heading in shown[0] if shown else ("labeled", "trained on", "model"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in shown:
         table.add_row(*row.values())

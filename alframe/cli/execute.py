@@ -26,7 +26,7 @@ from alframe.shared_run import open_run
 from alframe.starters import check_alone
 from alframe.tracking.tracker import Tracker
 from alframe.watch import Failure
-from alframe.world import World, here
+from alframe.world import World, here, repeats_others
 
 log = logging.getLogger(__name__)
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -54,9 +54,27 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         config: The composed config, plain and resolved.
         path: The run directory, new or to be resumed.
     """
-    with _world(config["trainer"]):
+    with _left_openly(config, path), _world(config["trainer"]):
         config, path = here().share((config, path))  # the name of a new folder is drawn
         return _execute(config, path)
+
+
+@contextlib.contextmanager
+def _left_openly(config: Mapping[str, Any], path: Path) -> Iterator[None]:
+    """Tells how a run goes on that is left on Ctrl-C or a signal."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not repeats_others():
+            alone = config["trainer"].get("parallel") is None
+            asked = str(error) or ("Ctrl-C" if alone else "an interruption")  # a signal's name
+            swept = config.get("sweep", {}).get("cell") is not None
+            log.warning(
+                "left on %s: what is finished is kept, and the same command goes on%s",
+                asked,
+                "" if swept else f", with run_dir={path}",
+            )
+        raise
 
 
 @contextlib.contextmanager
@@ -139,9 +157,6 @@ def _recorded(run: RunDir, facts: Mapping[str, Any], work: Callable[[], Outcome]
         reason = f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):  # where the disk is full, the error below says so
             run.update_status(state=state, reason=reason, finished=now())
-        if state == "interrupted":
-            asked = str(error) or "Ctrl-C"  # else the name of a signal
-            log.warning("left on %s: alframe resume=%s goes on from here", asked, run.path)
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise UserError(
                 f"run_dir={run.path} cannot be written ({error.strerror}): what is finished is "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +20,7 @@ from alframe.run_dir import flatten
 EXTRAS = {("hydra/launcher", "ray"): '; for ray: pip install -e ".[ray]"'}
 NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'|Key '([^']+)' is not in struct")
 NO_VALUE = re.compile(r"Error parsing override '([^']+)'\s+missing EQUAL")
+NO_NAME = re.compile(r"null|true|false|inf|nan|[^A-Za-z_\[].*|", re.IGNORECASE)
 NO_SUCH_OPTION = re.compile(r"Could not find '([^']+)'|In '[^']+': Could not find '([^']+)'")
 
 
@@ -69,16 +71,19 @@ def explain(
         key = getattr(error, "full_key", None) or text.split(":", 1)[1].split()[0]
         return UserError(f"{key} has no value: expected {key}=VALUE on the command line")
     if "Config group override" in text and (empty := _chosen_nothing(overrides, groups)):
-        group = empty.split("=")[0].split("@")[0]
+        group = empty.lstrip("+").split("=")[0].split("@")[0]
         return UserError(f"{empty}: expected one of {', '.join(groups[group])}")
     return UserError(" ".join(text.split()))
 
 
 def _plugged_in(group: str) -> list[str]:
     """Returns the options that Hydra and its plug-ins bring, submitit's own launchers aside."""
-    if group != "hydra/launcher":
+    if not group.startswith("hydra/"):
         return []
-    names = (name.removesuffix(".yaml") for name in ConfigStore.instance().list(group))
+    Plugins.instance()  # which bring them
+    names: list[str] = []
+    with suppress(OSError):  # of no such group
+        names = [name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)]
     return sorted(name for name in names if not name.startswith("submitit_"))
 
 
@@ -131,9 +136,8 @@ def _split(key: str) -> list[str]:
 def _chosen_nothing(overrides: Sequence[str], groups: Iterable[str]) -> str | None:
     """Returns the first word that gives a group something that is not a name."""
     for word in overrides:
-        group, _, value = word.partition("=")
-        names = value.split(",")  # of a sweep
-        nothing = any(name == "null" or not re.match(r"[A-Za-z_\[]", name) for name in names)
-        if group.split("@")[0] in groups and nothing:
+        group, _, value = word.lstrip("+").partition("=")
+        names = [name.strip(" '\"") for name in value.split(",")]  # of a sweep
+        if group.split("@")[0] in groups and any(NO_NAME.fullmatch(name) for name in names):
             return word
     return None

@@ -248,7 +248,11 @@ def test_the_command_ends_with_2_and_one_line(words, workdir, monkeypatch, capfd
         ("strategy=margin,null", "alframe: strategy=margin,null: expected one of aum, "),
         ("learner@proxy=3 seed=0,1", "alframe: learner@proxy=3: expected one of ensemble, "),
         ("seed=0,1 --cfg job", "alframe: Only one of --run, --multirun, --cfg"),
-        ("hydra/launcher=slrm", "local, slurm, basic, joblib (did you mean slurm?)"),
+        ("hydra/launcher=slrm", "(did you mean slurm?)"),
+        ("hydra/launcher=slrm", "expected one of local, slurm, basic, joblib"),
+        ("hydra/sweeper=x", "hydra/sweeper=x: expected one of basic"),
+        ("+experiment=null", "alframe: +experiment=null: expected one of cifar10_active, "),
+        ("strategy='margin' oracle=3", "alframe: oracle=3: expected one of dataset, noisy"),
     ],
 )
 def test_a_sweep_names_the_word_that_is_wrong(words, says, workdir, monkeypatch, capfd):

@@ -238,11 +238,12 @@ def test_an_oracle_that_has_not_answered_makes_the_run_wait(workdir, monkeypatch
     assert_same_results(result.path, expected)
 
 
-def test_a_part_of_an_answer_is_not_trained_on(workdir, monkeypatch, views):
+def test_a_part_of_an_answer_is_not_trained_on(workdir, monkeypatch, views, capsys):
     monkeypatch.setattr(SlowOracle, "answered", 15)
     result = run(*ACTIVE, QUIET, "oracle._target_=odd_parts.SlowOracle")
     assert result.outcome.state == "waiting"
     assert result.outcome.reason == "waiting for labels: 15 of 20 labels have come"
+    assert result.outcome.reason in " ".join(capsys.readouterr().out.split())
     assert views == []
     assert result.metrics == []
 

@@ -196,6 +196,15 @@ def test_labels_that_are_missing_make_the_run_wait(workdir, monkeypatch):
     assert_same_results(result.path, expected)
 
 
+def test_a_rare_concept_has_an_average_precision_here_too(workdir, capsys):
+    words = "concept=7", "task.positives=2", "task.negatives=18", "data.validation=0"
+    path = run(*SVP, *words).path
+    assert metrics(path).average_precision.between(0, 1).all()
+    shown = capsys.readouterr().out
+    assert "test average" in shown
+    assert "positives" not in shown  # they are counted in rounds only
+
+
 def test_forgetting_selects_on_the_history_of_the_proxys_fit(workdir):
     path = run(
         "pipeline=core_set", "learner@target=probe", "learner@proxy=mlp", "strategy=forgetting",

@@ -257,7 +257,7 @@ def _tensors(parts):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_promise_4_it_takes_no_more_memory_than_it_says(name):
-    rows, size = 3000, 300
+    rows, size = 1500, 600
     seen = world(rows=rows, labeled=rows // 4, candidates=3 * rows // 4, epochs=4)
     strategy = strategy_of(name)
     pool = seen.pool(min(strategy.pipelines))
