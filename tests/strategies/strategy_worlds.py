@@ -23,7 +23,7 @@ NAMES = sorted(path.stem for path in (CONFIGS / "strategy").glob("*.yaml"))
 @cache
 def _node(name):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = hydra.compose("run", [f"strategy={name}"])
+        config = hydra.compose(f"strategy/{name}")
     return OmegaConf.to_container(config.strategy, resolve=True)
 
 
