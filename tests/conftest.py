@@ -1,11 +1,15 @@
 """Also puts this folder on the path, for the helpers that several test folders share."""
 
 import logging
+import signal
 
 import pytest
 import torch
 
 THREADS = torch.get_num_threads()
+
+# A shell starts what runs in its background with Ctrl-C ignored, and so what that starts, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def forget_logging():
