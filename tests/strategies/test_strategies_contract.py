@@ -272,7 +272,7 @@ def test_promise_4_it_takes_no_more_memory_than_it_says(name):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert live.peak + peak <= estimate(strategy, work).bytes + 2**20
+    assert live.peak + peak <= estimate(strategy, work).bytes + 2**19
 
 
 @pytest.mark.parametrize("name", NAMES)
