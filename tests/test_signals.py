@@ -84,7 +84,7 @@ def test_a_run_that_is_asked_to_leave_goes_on_at_that_step(tmp_path, number):
     said = process.communicate(timeout=30)[1].decode()
     assert process.returncode == 128 + number
     words = f"left on {signal.Signals(number).name}: what is finished is kept, and the same command"
-    assert said.count(f"{words} goes on, with run_dir=left\n") == 1
+    assert said.count(f"{words} goes on with run_dir=left, or resume=left alone\n") == 1
     assert len(list((tmp_path / "left").rglob("last.ckpt"))) == 1, "left within a fit, and saved"
     assert '"reason": "Left: ' in (tmp_path / "left" / "status.json").read_text()
     assert tiny_runs.alframe(*WORDS, "run_dir=left", cwd=tmp_path).returncode == 0

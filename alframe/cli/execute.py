@@ -72,7 +72,7 @@ def _left_openly(config: Mapping[str, Any], path: Path) -> Iterator[None]:
             log.warning(
                 "left on %s: what is finished is kept, and the same command goes on%s",
                 asked,
-                "" if swept else f", with run_dir={path}",
+                "" if swept else f" with run_dir={path}, or resume={path} alone",
             )
         raise
 
