@@ -173,3 +173,34 @@ def one_pass(
         for need in requests
         if need.what != "dynamics"
     }
+
+
+def within(rows: Rows, own: Rows) -> Rows:
+    """Returns those of some rows, ascending, that lie between the first and the last of ``own``."""
+    if not len(own):
+        return rows[:0]
+    start, end = np.searchsorted(rows, own[0]), np.searchsorted(rows, own[-1], "right")
+    return rows[start:end]
+
+
+def joined(
+    requests: Mapping[Need, Rows], parts: Sequence[Mapping[Need, Table]]
+) -> dict[Need, Table]:
+    """Returns what `one_pass` would give at once, of what it gave for parts that follow each other.
+
+    Args:
+        requests: The rows for each need.
+        parts: Tables of these needs, of the rows of each part.
+    """
+    if len(parts) == 1:
+        return dict(parts[0])
+    whole: dict[int, Table] = {}  # needs that share a table in the parts share it here
+    for need, first in parts[0].items():
+        if id(first) in whole:
+            continue
+        tables = [part[need] for part in parts]
+        rows = requests[need]
+        if sum(len(table.rows) for table in tables) > len(rows):  # also those of other needs
+            rows = np.concatenate([table.rows for table in tables])
+        whole[id(first)] = Table(rows, torch.cat([t.values for t in tables]), first.what)
+    return {need: whole[id(table)] for need, table in parts[0].items()}

@@ -35,6 +35,7 @@ class Pool:
         self.eligible[eligible] = True
         self.asked = np.full(num_rows, NEVER, dtype=np.int32)
         self.acquired = np.full(num_rows, NEVER, dtype=np.int32)
+        self._queried: Rows = np.empty(0, dtype=np.int64)  # kept, as a pool may be large
         self._known = np.zeros(num_rows, dtype=bool)
         self._labels: Array | None = None
 
@@ -54,7 +55,7 @@ class Pool:
     @property
     def queried(self) -> Rows:
         """Rows that were ever asked for, ascending; between two rounds all of them are labeled."""
-        return np.flatnonzero(self.asked != NEVER)
+        return self._queried
 
     def is_unlabeled(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Tells for each row whether it is among the unlabeled ones."""
@@ -93,6 +94,7 @@ class Pool:
                 f"{len(refused)} rows are not eligible or were asked before: {refused[:5]}"
             )
         self.asked[rows] = round_id
+        self._queried = distinct(self._queried, rows)
 
     def label(self, rows: Rows, labels: Array, round_id: int) -> None:
         """Takes the oracle's answer.

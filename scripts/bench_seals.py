@@ -190,7 +190,8 @@ def cases(build_took: Row, recall: Row, scan: Row, both: Row, exact: Sequence[Ro
         ("index: recall@100", "0.9", recall["recall"], 0.9),
         ("probe's scan / sum in the same chunks", "0.8", scan["probe_against"]["sum in chunks"],
          0.8),
-        ("probe's scan / numpy's sum", "0.8", scan["probe_against"]["sum by numpy"], 0.8),
+        *((f"probe's scan / {which}'s sum", "0.8", scan["probe_against"][f"sum by {which}"], 0.8)
+          for which in ("numpy", "torch")),
         ("share of the pool touched", "below 0.01", both["share_touched"],
          both["share_touched"] < 0.01),
         *((f"exact search, {one['queries']:,} queries: times as long as FAISS Flat", "1.3",

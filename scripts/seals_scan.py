@@ -17,6 +17,7 @@ from alframe.data.one_against_rest import one_against_rest
 from alframe.functional import least_confidence
 from alframe.functional.arrays import as_tensor
 from alframe.functional.threads import each_in_its_thread
+from alframe.learners.linear_scan import CHUNK_BYTES
 from alframe.learners.probe import ProbeLearner
 from alframe.protocols import Need, View
 from alframe.store import Store
@@ -38,6 +39,9 @@ def speeds(paths: Paths, repeats: int) -> dict[str, Any]:
         "probe": lambda: fitted.observe({need: others}),
         "sum in chunks": lambda: sum_in_chunks(store),
         "sum by numpy": lambda: [chunk.sum(dtype=np.float32) for _, chunk in store.chunks(2**20)],
+        "sum by torch": lambda: [
+            as_tensor(chunk).sum(dtype=torch.float32) for _, chunk in store.chunks(2**20)
+        ],
         "sum of the bytes": lambda: sum_of_bytes(store),
     }
     size = 2 * store.num_rows * store.width
@@ -51,8 +55,9 @@ def speeds(paths: Paths, repeats: int) -> dict[str, Any]:
     return {"gb_per_second": rounded(found), "probe_against": rounded(ratios)}
 
 
-def sum_in_chunks(store: Store, rows: int = 2048) -> float:
-    """Sums the values: float16 made float32 where the caches hold it, in as many threads."""
+def sum_in_chunks(store: Store) -> float:
+    """Sums the values in float32 in threads, as many rows at a time as the probe looks at."""
+    rows = CHUNK_BYTES // (4 * store.width)
 
     def work(chunks: Sequence[np.ndarray]) -> float:
         block, total = torch.empty(rows, store.width), 0.0

@@ -236,6 +236,21 @@ def test_importing_is_cheap(code, absent):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(("given", "seen"), [(None, "18"), ("24", "24")], ids=["unset", "set"])
+def test_waiting_of_openblas_is_short_before_numpy_is_there(given, seen):
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    variables = {key: value for key, value in environment().items() if key != name}
+    code = f"import alframe, os, sys; print(os.environ['{name}'], 'numpy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=variables if given is None else {**variables, name: given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [seen, "False"]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_file_has_at_most_300_lines_and_a_function_40_of_code(file):
     assert len(file.read_text().splitlines()) <= 300

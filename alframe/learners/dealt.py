@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from alframe.observations import Table, passed_over
+from alframe.observations import Table, passed_over, within
 from alframe.protocols import Need, Rows
 from alframe.world import World, here
 
@@ -40,9 +40,7 @@ def observed_together(
         return look(requests)
     rows = passed_over(requests)
     own = rows[part_of(len(rows), batch, world)]
-    mine = {
-        need: _within(asked, own) for need, asked in requests.items() if need.what != "dynamics"
-    }
+    mine = {need: within(asked, own) for need, asked in requests.items() if need.what != "dynamics"}
     seen = look(mine) if len(own) or world.first else {}
     every, whole = list(mine), dict[Need, Table]()
     for numbers in world.share(_same_tables(every, seen)):
@@ -50,14 +48,6 @@ def observed_together(
         if table is not None:
             whole |= {every[number]: table for number in numbers}
     return whole
-
-
-def _within(rows: Rows, own: Rows) -> Rows:
-    """Returns those of some rows that lie between the first and the last of ``own``."""
-    if not len(own):
-        return rows[:0]
-    start, end = np.searchsorted(rows, own[0]), np.searchsorted(rows, own[-1], "right")
-    return rows[start:end]
 
 
 def _same_tables(needs: list[Need], seen: Mapping[Need, Table]) -> list[list[int]]:

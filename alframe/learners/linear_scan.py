@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +24,12 @@ from alframe.functional.threads import each_in_its_thread
 from alframe.protocols import Array, Rows
 from alframe.store import Store
 
-CHUNK_BYTES = 2**21  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
-PART = 2**14  # rows that a thread takes at a time: the neighbors of a few hundred fill two
-GROUP_VALUES = 2**24  # class probabilities that are given away together
+CHUNK_BYTES = 2**22  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
+PICKED_BYTES = 2**19  # likewise of rows that are picked: few, so that little memory is fresh
+LEAST, MOST = 2**12, 2**19  # rows, and values of all classes, that are given away together
+PARTS = 32  # into which rows are divided, if that makes neither too few nor too many
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -63,41 +67,87 @@ class Directions:
         out += self.bias[:, None]
 
 
-def scan(
+class _Reader:
+    """Makes logits of some rows at a time, in memory that one thread uses again and again.
+
+    Fresh memory costs more than all that is done in it, as the system clears it page by page.
+    """
+
+    def __init__(self, store: Store, directions: Directions, part: int) -> None:
+        self._store, self._directions = store, directions
+        classes = 1 + len(directions.bias)
+        chunk, few = (max(1, size // (4 * store.width)) for size in (CHUNK_BYTES, PICKED_BYTES))
+        self._block = torch.empty(max(chunk, few), store.width)
+        self._picked = np.empty((few, store.width), store.dtype)
+        self._between = np.empty((classes - 1, 2 * part), np.float32)
+        self._values = np.empty(classes * part, np.float32)
+
+    def logits(self, rows: Rows) -> Tensor:
+        """Returns the logits [classes, m] of rows [m], ascending, which the next ones go over."""
+        # Cut so that what is class by class stays one piece of memory.
+        logits = self._values[: len(rows) * (1 + len(self._directions.bias))]
+        logits = logits.reshape(-1, len(rows))
+        logits[0] = 0
+        scattered = int(rows[-1]) + 1 - int(rows[0]) > 2 * len(rows)
+        (self._pick if scattered else self._read)(rows, logits[1:])
+        return torch.from_numpy(logits)
+
+    def _pick(self, rows: Rows, out: Array) -> None:
+        """Looks at each row, where few of those in between are wanted."""
+        for start in range(0, len(rows), len(self._picked)):
+            some = rows[start : start + len(self._picked)]
+            picked = self._picked[: len(some)]
+            self._store.pick(some, picked)
+            part = out[:, start : start + len(some)]
+            self._directions.above(as_tensor(picked), self._block, part)
+
+    def _read(self, rows: Rows, out: Array) -> None:
+        """Looks at what lies between the first row and the last, too."""
+        first, end = int(rows[0]), int(rows[-1]) + 1
+        whole = end - first == len(rows)
+        values = out if whole else self._between[:, : end - first]
+        for start, chunk in self._store.chunks(end - first, range(first, end)):
+            part = values[:, start - first : start - first + len(chunk)]
+            self._directions.above(as_tensor(chunk), self._block, part)
+        if not whole:
+            for read, wanted in zip(values, out, strict=True):
+                np.take(read, rows - first, out=wanted, mode="clip")  # "raise" makes a copy
+
+
+def each_stretch(
     store: Store,
     rows: Rows,
     directions: Directions,
-    finish: Callable[[Tensor], Tensor],
-    outputs: int,
-) -> Iterator[tuple[Rows, Tensor]]:
-    """Yields rows, and what is made of their logits, many rows at a time.
+    look: Callable[[Rows, Iterator[tuple[Rows, Tensor]]], ResultT],
+) -> list[ResultT]:
+    """Looks at the logits of rows in as many threads as torch has, each at rows that follow.
 
     Args:
         store: Holds the rows.
         rows: Ascending, distinct [n].
         directions: Of the model.
-        finish: Makes values [outputs, m] of the logits [classes, m] of some rows, those of the
-            first class being 0; called in threads.
-        outputs: How many values a row gets.
+        look: Called in each thread with a stretch of the rows, and with what gives some of them
+            [m], in their order, and their logits [classes, m], those of the first class being 0.
+            They are in memory that is used again: what is kept of them must be a copy.
 
-    Yields:
-        Some of the rows [m], in their order, and their values [m, outputs].
+    Returns:
+        What it made of each stretch, in the order of the rows.
     """
-    group = max(PART, GROUP_VALUES // outputs)
-    for start in range(0, len(rows), group):
-        some = rows[start : start + group]
-        values = torch.empty(outputs, len(some))
-        ends = [*range(0, len(some), PART), len(some)]
+    # By the number of rows only: another number of threads must not change the last bit.
+    part = min(max(LEAST, -(-len(rows) // PARTS)), max(LEAST, MOST // (1 + len(directions.bias))))
+    parts = [rows[start : start + part] for start in range(0, len(rows), part)]
+    threads = min(torch.get_num_threads(), len(parts))
+    ends = [len(parts) * thread // threads for thread in range(threads + 1)]
 
-        def work(parts: Sequence[tuple[int, int]], some=some, values=values) -> None:  # type: ignore[no-untyped-def]
-            block = torch.empty(max(1, CHUNK_BYTES // (4 * store.width)), store.width)
-            for first, end in parts:
-                logits = _logits(store, some[first:end], directions, block)
-                values[:, first:end] = finish(logits)
+    def work(stretch: Sequence[tuple[int, int]]) -> ResultT:
+        ((first, end),) = stretch
+        own = parts[first:end]
+        reader = _Reader(store, directions, part)
+        seen = ((some, reader.logits(some)) for some in own)
+        return look(rows[first * part : end * part], seen)
 
-        with _one_thread_each():
-            each_in_its_thread(work, list(pairwise(ends)))
-        yield some, values.T
+    with _one_thread_each():
+        return each_in_its_thread(work, list(pairwise(ends)))
 
 
 def _one_thread_each() -> AbstractContextManager[object]:
@@ -106,22 +156,11 @@ def _one_thread_each() -> AbstractContextManager[object]:
     return limits
 
 
+def prepare() -> None:
+    """Does what takes a while once, so that no round's time holds it."""
+    _libraries()
+
+
 @cache
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()  # looks through all that is loaded, which takes a while
-
-
-def _logits(store: Store, rows: Rows, directions: Directions, block: Tensor) -> Tensor:
-    """Returns logits [classes, m] of a few rows; a block [b, d] is there to be written to."""
-    first, end = int(rows[0]), int(rows[-1]) + 1
-    wanted = len(rows)
-    reads_on = end - first <= 2 * wanted  # faster than picking rows
-    logits = np.zeros((1 + len(directions.bias), end - first if reads_on else wanted), np.float32)
-    if not reads_on:
-        directions.above(as_tensor(store.take(rows, as_stored=True)), block, logits[1:])
-        return torch.from_numpy(logits)
-    for start, chunk in store.chunks(end - first, range(first, end)):
-        part = slice(start - first, start - first + len(chunk))
-        directions.above(as_tensor(chunk), block, logits[1:, part])
-    seen = torch.from_numpy(logits)
-    return seen if wanted == end - first else seen[:, torch.from_numpy(rows - first)]

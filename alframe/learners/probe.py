@@ -18,8 +18,8 @@ from alframe.data.stored import is_stored
 from alframe.errors import UserError
 from alframe.learners.dealt import observed_together
 from alframe.learners.evaluate import Split, split_arrays
-from alframe.learners.linear_scan import Directions, scan
-from alframe.observations import Table, TableObservations, one_pass, passed_over
+from alframe.learners.linear_scan import Directions, each_stretch, prepare
+from alframe.observations import Table, TableObservations, joined, one_pass, passed_over, within
 from alframe.options import check_range, check_whole
 from alframe.protocols import Array, Need, Rows, State, View, Workspace
 from alframe.store import Store
@@ -67,6 +67,8 @@ class ProbeLearner:
         self._inverse_regularization = inverse_regularization
         self._max_iter = max_iter
         self._tolerance = tolerance
+        if is_stored(data.inputs):
+            prepare()
 
     def features(self, inputs: Array) -> Array:
         """Returns normalized float64 features [n, d] of raw inputs."""
@@ -159,26 +161,31 @@ class ProbeFitted:
         if is_stored(inputs) and {need.what for need in requests} <= {"probs"}:
             if not here().first:  # reading is what takes the time, and one process is enough
                 return TableObservations({})
-            return TableObservations(one_pass(requests, self._scanned(inputs.store, rows)))
+            return TableObservations(self._scanned(inputs.store, requests, rows))
         return TableObservations(observed_together(requests, BATCH, self._looked))
 
     def _looked(self, requests: Mapping[Need, Rows]) -> dict[Need, Table]:
         return one_pass(requests, self._batches(passed_over(requests)))
 
-    def _scanned(self, store: Store, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
-        """Yields probabilities as `_batches` does, in float32, at the speed of reading the rows."""
+    def _scanned(
+        self, store: Store, requests: Mapping[Need, Rows], rows: Rows
+    ) -> dict[Need, Table]:
+        """Looks at probabilities in float32, at the speed of reading the rows."""
         data, task = self.learner.data, self.learner.task
-        directions = Directions.of(self.weight, self.bias, data.mean, data.std)
 
-        def finish(seen: Tensor) -> Tensor:
+        def probs(seen: Tensor) -> Tensor:
             if len(self.classes) < task.num_outputs:
                 logits = torch.full((task.num_outputs, seen.shape[1]), UNSEEN_LOGIT)
                 logits[torch.from_numpy(self.classes)] = seen - seen.amax(dim=0)
                 seen = logits
-            return task.probs(seen.T).T
+            return task.probs(seen.T)
 
-        for some, probs in scan(store, rows, directions, finish, task.num_outputs):
-            yield some, {"probs": probs}
+        def look(own: Rows, batches: Iterator[tuple[Rows, Tensor]]) -> dict[Need, Table]:
+            seen = ((some, {"probs": probs(logits)}) for some, logits in batches)
+            return one_pass({need: within(asked, own) for need, asked in requests.items()}, seen)
+
+        directions = Directions.of(self.weight, self.bias, data.mean, data.std)
+        return joined(requests, each_stretch(store, rows, directions, look))
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         for start in range(0, len(rows), BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -118,32 +119,50 @@ class Store:
             for first in range(max(0, span.start - start), end, rows_per_chunk):
                 yield start + first, stored[first : min(first + rows_per_chunk, end)]
 
-    def take(self, rows: Rows, as_stored: bool = False) -> Array:
+    def take(self, rows: Rows) -> Array:
         """Returns the embeddings of some rows.
 
         Args:
             rows: Row numbers [m], in any order; repeats are allowed.
-            as_stored: Whether they keep the type that they are stored in.
 
         Returns:
-            float32 (or as stored) [m, d], in the order of ``rows``.
+            float32 [m, d], in the order of ``rows``.
 
         Raises:
             IndexError: For what is no row of the store. Negative numbers do not count from the end.
         """
         rows = self._checked(rows)
-        dtype = self._layout.stored if as_stored else np.dtype(np.float32)
-        taken = np.empty((len(rows), self.width), dtype)
+        taken = np.empty((len(rows), self.width), np.float32)
         order = np.argsort(rows, kind="stable")  # a disk wants to be read forwards
         for begin in range(0, len(rows), TAKEN_AT_ONCE):
             places = order[begin : begin + TAKEN_AT_ONCE]
-            shards = rows[places] // self._layout.rows_per_shard
-            ends = np.flatnonzero(np.diff(shards)) + 1
-            for part in np.split(places, ends):
-                shard = int(rows[part[0]]) // self._layout.rows_per_shard
-                here = rows[part] - self._layout.span(shard).start
-                taken[part] = np.take(self._map(shard), here, axis=0)  # faster than brackets
+            for shard, part in self._by_shard(rows[places]):
+                here = rows[places[part]] - self._layout.span(shard).start
+                taken[places[part]] = np.take(self._map(shard), here, axis=0)  # fast, unlike [here]
         return taken
+
+    def pick(self, rows: Rows, out: Array) -> None:
+        """Writes the embeddings of some rows, as they are stored, to memory that is there.
+
+        Args:
+            rows: Row numbers [m], ascending.
+            out: [m, d], of the type ``dtype``.
+
+        Raises:
+            IndexError: As `take`.
+        """
+        rows = self._checked(rows)
+        for shard, part in self._by_shard(rows):
+            here = rows[part] - self._layout.span(shard).start
+            np.take(self._map(shard), here, axis=0, out=out[part], mode="clip")  # "raise" copies
+
+    def _by_shard(self, rows: Rows) -> Iterator[tuple[int, slice]]:
+        """Yields each shard that ascending rows are of, and which of the rows those are."""
+        shards = rows // self._layout.rows_per_shard
+        ends = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
+        for start, end in pairwise(ends):
+            if start < end:
+                yield int(shards[start]), slice(start, end)
 
     def _checked(self, rows: Rows) -> Rows:
         rows = np.asarray(rows)

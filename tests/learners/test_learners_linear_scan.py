@@ -42,9 +42,10 @@ def datasets(tmp_path, classes, rows=1000):
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
-    monkeypatch.setattr(linear_scan, "PART", 64)
+    monkeypatch.setattr(linear_scan, "LEAST", 64)
+    monkeypatch.setattr(linear_scan, "MOST", 256)
     monkeypatch.setattr(linear_scan, "CHUNK_BYTES", 4 * WIDTH * 20)
-    monkeypatch.setattr(linear_scan, "GROUP_VALUES", 256)
+    monkeypatch.setattr(linear_scan, "PICKED_BYTES", 4 * WIDTH * 15)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -101,3 +102,37 @@ def test_evaluation_is_that_of_rows_in_memory(tmp_path):
         fitted = learner.fit(View(some, data.reveal(some)), np.random.default_rng(0), (), Desk())
         metrics.append(fitted.evaluate("test"))
     assert metrics[1] == pytest.approx(metrics[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7, 0.1])
+def test_the_number_of_threads_changes_no_bit(tmp_path, share):
+    _, data = datasets(tmp_path, 3)
+    some = np.arange(200)
+    fitted = ProbeLearner(data, Classification(data)).fit(
+        View(some, data.reveal(some)), np.random.default_rng(0), (), Desk()
+    )
+    rows = np.sort(np.random.default_rng(1).choice(1000, round(share * 1000), replace=False))
+    before, seen = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 8):
+            torch.set_num_threads(threads)
+            seen.append(fitted.observe({PROBS: rows}).probs(rows))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(seen[0], other) for other in seen[1:])
+
+
+def test_needs_of_other_rows_are_seen_in_one_pass(tmp_path):
+    _, data = datasets(tmp_path, 3)
+    some = np.arange(200)
+    fitted = ProbeLearner(data, Classification(data)).fit(
+        View(some, data.reveal(some)), np.random.default_rng(0), (), Desk()
+    )
+    low, high = np.arange(0, 450), np.arange(400, 1000, 3)  # none in some of the threads' parts
+    reduced = Need("probs", reduce=lambda probs: probs.amax(1))
+    pool, labeled = Need("probs", Scope.POOL), Need("probs", Scope.LABELED)
+    seen = fitted.observe({pool: low, labeled: high, reduced: high})
+    for need, rows in ((pool, low), (labeled, high), (reduced, high)):
+        expected = fitted.observe({PROBS: rows}).probs(rows)
+        expected = expected.amax(1) if need is reduced else expected
+        torch.testing.assert_close(seen.of([need]).probs(rows), expected)
