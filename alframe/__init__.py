@@ -3,10 +3,11 @@
 import os
 from importlib.metadata import PackageNotFoundError, version
 
-# OpenBLAS's threads wait for their next product with a busy processor, 2^26 ticks by default, which
-# is taken from whatever comes next: numpy's and scipy's own ones then wait for each other. Fits of
-# the linear probe take a third to an eighth of the time with 2^18, and large products no longer
-# (two threads of an AMD EPYC 9004). Read when numpy is imported; what the user has set stays.
+# After a product, a thread of OpenBLAS waits for the next one with a busy processor, for 2^28 ticks
+# if nothing is set, which slows down whatever comes next: numpy and scipy bring one OpenBLAS each,
+# and every threaded product of one meets the waiting thread of the other. With 2^18, fits of the
+# linear probe take a third to an eighth of the time, and large products as long as before (two
+# threads of an AMD EPYC 9004). Read when numpy is imported; what the user has set stays.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "18")
 
 try:

@@ -186,11 +186,11 @@ def within(rows: Rows, own: Rows) -> Rows:
 def joined(
     requests: Mapping[Need, Rows], parts: Sequence[Mapping[Need, Table]]
 ) -> dict[Need, Table]:
-    """Returns what `one_pass` would give at once, of what it gave for parts that follow each other.
+    """Puts tables together that `one_pass` made of rows that follow each other.
 
     Args:
-        requests: The rows for each need.
-        parts: Tables of these needs, of the rows of each part.
+        requests: The rows for each need, ascending and distinct.
+        parts: Tables of these needs: of the first rows, of those that follow, and so on.
     """
     if len(parts) == 1:
         return dict(parts[0])

@@ -54,7 +54,10 @@ class Pool:
 
     @property
     def queried(self) -> Rows:
-        """Rows that were ever asked for, ascending; between two rounds all of them are labeled."""
+        """Rows that were ever asked for, ascending; between two rounds all of them are labeled.
+
+        They cannot be written to.
+        """
         return self._queried
 
     def is_unlabeled(self, rows: Rows) -> npt.NDArray[np.bool_]:
@@ -95,6 +98,7 @@ class Pool:
             )
         self.asked[rows] = round_id
         self._queried = distinct(self._queried, rows)
+        self._queried.flags.writeable = False
 
     def label(self, rows: Rows, labels: Array, round_id: int) -> None:
         """Takes the oracle's answer.

@@ -47,7 +47,7 @@ class Need:
             ``dynamics`` [epochs, n, fields] (recorded while the selector trains).
         scope: The rows.
         reduce: Applied to each batch within the pass, so that only its result is kept:
-            [b, ...] -> [b] or [b, k].
+            [b, ...] -> [b] or [b, k]. Perhaps in several threads at a time.
         fields: For ``dynamics``, the values to record for every row in every epoch:
             ``probability`` (of the label), ``margin``, ``correct``, ``error_norm``,
             ``gradient_norm``.

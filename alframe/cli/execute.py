@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from alframe.cli import garbage
 from alframe.cli.build import build, build_parts, check_keys
 from alframe.cli.console import print_outcome, set_up_logging
 from alframe.cli.neighbors import facts as looked_at
@@ -54,7 +55,7 @@ def execute(config: Mapping[str, Any], path: Path) -> Result:
         config: The composed config, plain and resolved.
         path: The run directory, new or to be resumed.
     """
-    with _left_openly(config, path), _world(config["trainer"]):
+    with garbage.left_out_no_longer(), _left_openly(config, path), _world(config["trainer"]):
         config, path = here().share((config, path))  # the name of a new folder is drawn
         return _execute(config, path)
 
@@ -95,7 +96,8 @@ def _execute(config: Mapping[str, Any], path: Path) -> Result:
     set_up_logging(quiet=not here().first)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     check_keys(config.get("logger") or {}, "logger")
-    parts, hardware = here().in_turn(lambda: build_parts(config))
+    with garbage.put_off():
+        parts, hardware = here().in_turn(lambda: build_parts(config))
     pipeline = build(config, "pipeline", parts=parts, seed=config["seed"])
     facts = {
         "pipeline": pipeline.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from alframe.cli import garbage
 from alframe.cli.compose import settle
 from alframe.errors import UserError
 from alframe.run_dir import read_config
@@ -38,6 +39,7 @@ def start(config: DictConfig, settings: Any, overrides: Sequence[str]) -> Result
         plain = read_config(Path(config.resume)) | {"run_dir": str(config.resume)}
     else:
         plain = settle(config, settings)
-    from alframe.cli.execute import execute  # imports torch, which --help must not wait for
+    with garbage.put_off():
+        from alframe.cli.execute import execute  # imports torch, which --help must not wait for
 
     return execute(plain, Path(plain["run_dir"]))

@@ -8,7 +8,7 @@ EPYC 9004, torch 2.15, one thread).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -25,9 +25,9 @@ from alframe.protocols import Array, Rows
 from alframe.store import Store
 
 CHUNK_BYTES = 2**22  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
-PICKED_BYTES = 2**19  # likewise of rows that are picked: few, so that little memory is fresh
-LEAST, MOST = 2**12, 2**19  # rows, and values of all classes, that are given away together
-PARTS = 32  # into which rows are divided, if that makes neither too few nor too many
+PICKED_BYTES = 2**19  # likewise of rows that are picked, which may be few: then memory is fresh
+PARTS = 32  # into which rows are divided: each costs as much as the sums of some 1,000 rows
+FEWEST, VALUES = 2**12, 2**19  # rows of a part at least; outputs at most, if those are more
 
 ResultT = TypeVar("ResultT")
 
@@ -77,8 +77,9 @@ class _Reader:
         self._store, self._directions = store, directions
         classes = 1 + len(directions.bias)
         chunk, few = (max(1, size // (4 * store.width)) for size in (CHUNK_BYTES, PICKED_BYTES))
-        self._block = torch.empty(max(chunk, few), store.width)
+        self._block = torch.empty(chunk, store.width)
         self._picked = np.empty((few, store.width), store.dtype)
+        self._picked_rows = torch.from_numpy(self._picked)
         self._between = np.empty((classes - 1, 2 * part), np.float32)
         self._values = np.empty(classes * part, np.float32)
 
@@ -96,10 +97,9 @@ class _Reader:
         """Looks at each row, where few of those in between are wanted."""
         for start in range(0, len(rows), len(self._picked)):
             some = rows[start : start + len(self._picked)]
-            picked = self._picked[: len(some)]
-            self._store.pick(some, picked)
-            part = out[:, start : start + len(some)]
-            self._directions.above(as_tensor(picked), self._block, part)
+            self._store.pick(some, self._picked[: len(some)])
+            values = out[:, start : start + len(some)]
+            self._directions.above(self._picked_rows[: len(some)], self._block, values)
 
     def _read(self, rows: Rows, out: Array) -> None:
         """Looks at what lies between the first row and the last, too."""
@@ -107,17 +107,19 @@ class _Reader:
         whole = end - first == len(rows)
         values = out if whole else self._between[:, : end - first]
         for start, chunk in self._store.chunks(end - first, range(first, end)):
-            part = values[:, start - first : start - first + len(chunk)]
-            self._directions.above(as_tensor(chunk), self._block, part)
+            there = values[:, start - first : start - first + len(chunk)]
+            self._directions.above(as_tensor(chunk), self._block, there)
         if not whole:
+            places = rows - first
             for read, wanted in zip(values, out, strict=True):
-                np.take(read, rows - first, out=wanted, mode="clip")  # "raise" makes a copy
+                np.take(read, places, out=wanted, mode="clip")  # "raise" makes a copy
 
 
 def each_stretch(
     store: Store,
     rows: Rows,
     directions: Directions,
+    outputs: int,
     look: Callable[[Rows, Iterator[tuple[Rows, Tensor]]], ResultT],
 ) -> list[ResultT]:
     """Looks at the logits of rows in as many threads as torch has, each at rows that follow.
@@ -126,6 +128,7 @@ def each_stretch(
         store: Holds the rows.
         rows: Ascending, distinct [n].
         directions: Of the model.
+        outputs: How many values ``look`` makes of a row, which may be more than there are logits.
         look: Called in each thread with a stretch of the rows, and with what gives some of them
             [m], in their order, and their logits [classes, m], those of the first class being 0.
             They are in memory that is used again: what is kept of them must be a copy.
@@ -133,10 +136,10 @@ def each_stretch(
     Returns:
         What it made of each stretch, in the order of the rows.
     """
-    # By the number of rows only: another number of threads must not change the last bit.
-    part = min(max(LEAST, -(-len(rows) // PARTS)), max(LEAST, MOST // (1 + len(directions.bias))))
+    # Not by the number of threads, which must not change the last bit.
+    part = max(FEWEST, min(-(-len(rows) // PARTS), VALUES // outputs))
     parts = [rows[start : start + part] for start in range(0, len(rows), part)]
-    threads = min(torch.get_num_threads(), len(parts))
+    threads = max(1, min(torch.get_num_threads(), len(parts)))
     ends = [len(parts) * thread // threads for thread in range(threads + 1)]
 
     def work(stretch: Sequence[tuple[int, int]]) -> ResultT:
@@ -146,7 +149,7 @@ def each_stretch(
         seen = ((some, reader.logits(some)) for some in own)
         return look(rows[first * part : end * part], seen)
 
-    with _one_thread_each():
+    with _one_thread_each(), _torch_too(threads):
         return each_in_its_thread(work, list(pairwise(ends)))
 
 
@@ -154,6 +157,19 @@ def _one_thread_each() -> AbstractContextManager[object]:
     """Keeps numpy's products to the thread that calls them: each has a processor of its own."""
     limits: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
     return limits
+
+
+@contextmanager
+def _torch_too(threads: int) -> Iterator[None]:
+    """Keeps torch's calls to one thread also where the rows are too few for several."""
+    # Of several threads, the last columns of each share of a softmax are computed another way.
+    before = torch.get_num_threads()
+    if threads == 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def prepare() -> None:

@@ -185,7 +185,8 @@ class ProbeFitted:
             return one_pass({need: within(asked, own) for need, asked in requests.items()}, seen)
 
         directions = Directions.of(self.weight, self.bias, data.mean, data.std)
-        return joined(requests, each_stretch(store, rows, directions, look))
+        seen = each_stretch(store, rows, directions, task.num_outputs, look)
+        return joined(requests, seen)
 
     def _batches(self, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
         for start in range(0, len(rows), BATCH):

@@ -1,3 +1,4 @@
+import gc
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import alframe.cli.select
 import alframe.report.cli
 import alframe.sweeps.cli
 from alframe.cli import run
+from alframe.learners.probe import ProbeLearner
 from alframe.run_dir import RunDir
 
 MANY = (
@@ -31,6 +33,29 @@ MANY = (
     "trainer=cpu",
 )
 HEAVY = ("torch", "pytorch_lightning", "pandas", "sklearn", "matplotlib", "alframe.cli.execute")
+
+
+@pytest.mark.parametrize("is_on", [True, False], ids=["on", "off"])
+def test_garbage_is_looked_for_in_what_a_run_makes_and_afterwards_everywhere(
+    workdir, monkeypatch, is_on
+):
+    seen = []
+    fit = ProbeLearner.fit
+    monkeypatch.setattr(
+        ProbeLearner,
+        "fit",
+        lambda *args: (seen.append((gc.isenabled(), gc.get_freeze_count())), fit(*args))[1],
+    )
+    try:
+        if not is_on:
+            gc.disable()
+        run(*ACTIVE)
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == 0
+    assert all(on == is_on and left_out > 10_000 for on, left_out in seen)
+    assert seen
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alframe.observations import Table, TableObservations, one_pass, passed_over
+from alframe.observations import Table, TableObservations, joined, one_pass, passed_over, within
 from alframe.protocols import Need, Scope
 
 ROWS = np.array([3, 7, 8, 20, 21, 40])
@@ -140,6 +140,35 @@ def test_dynamics_alone_need_no_pass():
     requests = {Need("dynamics", fields=("margin",)): ROWS}
     assert len(passed_over(requests)) == 0
     assert one_pass(requests, iter([])) == {}
+
+
+SOME_ROWS = st.lists(st.integers(0, 30), min_size=1, max_size=15, unique=True).map(sorted)
+
+
+@given(
+    asked=st.tuples(SOME_ROWS, SOME_ROWS, SOME_ROWS),
+    cuts=st.lists(st.integers(0, 45), max_size=3).map(sorted),
+)
+def test_passes_over_parts_are_joined_to_one_over_all(asked, cuts):
+    needs = (Need("probs"), Need("probs", Scope.LABELED), Need("probs", reduce=largest))
+    requests = {need: np.array(rows) for need, rows in zip(needs, asked, strict=True)}
+    every = passed_over(requests)
+
+    def look(own):
+        mine = {need: within(rows, own) for need, rows in requests.items()}
+        return one_pass(mine, [(own, {"probs": values(own)})])
+
+    parts = [look(own) for own in np.split(every, cuts) if len(own)]
+    whole, at_once = joined(requests, parts), look(every)
+    assert list(whole) == list(at_once)
+    assert whole[needs[0]] is whole[needs[1]]
+    for need in needs:
+        np.testing.assert_array_equal(whole[need].rows, at_once[need].rows)
+        assert torch.equal(whole[need].values, at_once[need].values)
+
+
+def largest(probs):
+    return probs.amax(1)
 
 
 def test_two_reductions_of_one_kind_are_two_tables_of_one_pass():

@@ -112,6 +112,14 @@ def test_labels_may_be_vectors_and_of_any_type():
     np.testing.assert_array_equal(one.labels(rows(2, 4)), [[2.5, 3.5], [0.5, 1.5]])
 
 
+def test_what_was_queried_cannot_be_written_to():
+    one = Pool(10, ELIGIBLE)
+    for row in ELIGIBLE[:2]:
+        one.ask(rows(row), 0)
+        with pytest.raises(ValueError, match="read-only"):
+            one.queried[0] = 3
+
+
 class AnyOrderOfEvents(RuleBasedStateMachine):
     """Every row is asked at most once and labeled at most once, whatever happens."""
 
@@ -156,6 +164,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     @invariant()
     def the_rows_are_shared_out(self):
         assert self.pool.labeled.tolist() == sorted(self.acquired)
+        assert self.pool.queried.tolist() == sorted(self.asked)
         assert self.pool.awaiting.tolist() == sorted(set(self.asked) - set(self.acquired))
         assert self.pool.unlabeled.tolist() == sorted(set(ELIGIBLE.tolist()) - set(self.asked))
 

@@ -42,8 +42,8 @@ def datasets(tmp_path, classes, rows=1000):
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
-    monkeypatch.setattr(linear_scan, "LEAST", 64)
-    monkeypatch.setattr(linear_scan, "MOST", 256)
+    monkeypatch.setattr(linear_scan, "FEWEST", 64)
+    monkeypatch.setattr(linear_scan, "VALUES", 256)
     monkeypatch.setattr(linear_scan, "CHUNK_BYTES", 4 * WIDTH * 20)
     monkeypatch.setattr(linear_scan, "PICKED_BYTES", 4 * WIDTH * 15)
 
@@ -104,35 +104,75 @@ def test_evaluation_is_that_of_rows_in_memory(tmp_path):
     assert metrics[1] == pytest.approx(metrics[0], rel=1e-3)
 
 
+def probe_on(data, labeled):
+    learner = ProbeLearner(data, Classification(data))
+    view = View(labeled, data.reveal(labeled))
+    return learner.fit(view, np.random.default_rng(0), (), Desk())
+
+
+@pytest.mark.parametrize("fewest", [64, 5000], ids=["parts", "one part"])
 @pytest.mark.parametrize("share", [1.0, 0.7, 0.1])
-def test_the_number_of_threads_changes_no_bit(tmp_path, share):
-    _, data = datasets(tmp_path, 3)
-    some = np.arange(200)
-    fitted = ProbeLearner(data, Classification(data)).fit(
-        View(some, data.reveal(some)), np.random.default_rng(0), (), Desk()
-    )
-    rows = np.sort(np.random.default_rng(1).choice(1000, round(share * 1000), replace=False))
+def test_the_number_of_threads_changes_no_bit(tmp_path, monkeypatch, share, fewest):
+    monkeypatch.setattr(linear_scan, "FEWEST", fewest)
+    _, data = datasets(tmp_path, 20, 4001)
+    known = np.flatnonzero(data.reveal(np.arange(4001)) != 4)[:300]  # of one class there is none
+    fitted = probe_on(data, known)
+    rng = np.random.default_rng(1)
+    rows = np.sort(rng.choice(4001, round(share * 4001), replace=False))
+    reduced = Need("probs", reduce=lambda probs: probs.amax(1))
     before, seen = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 8):
             torch.set_num_threads(threads)
-            seen.append(fitted.observe({PROBS: rows}).probs(rows))
+            found = fitted.observe({PROBS: rows, reduced: rows})
+            seen.append([found.of([need]).probs(rows) for need in (PROBS, reduced)])
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(seen[0], other) for other in seen[1:])
+    for others in seen[1:]:
+        assert all(torch.equal(*pair) for pair in zip(seen[0], others, strict=True))
 
 
 def test_needs_of_other_rows_are_seen_in_one_pass(tmp_path):
     _, data = datasets(tmp_path, 3)
-    some = np.arange(200)
-    fitted = ProbeLearner(data, Classification(data)).fit(
-        View(some, data.reveal(some)), np.random.default_rng(0), (), Desk()
-    )
+    fitted = probe_on(data, np.arange(200))
     low, high = np.arange(0, 450), np.arange(400, 1000, 3)  # none in some of the threads' parts
     reduced = Need("probs", reduce=lambda probs: probs.amax(1))
     pool, labeled = Need("probs", Scope.POOL), Need("probs", Scope.LABELED)
-    seen = fitted.observe({pool: low, labeled: high, reduced: high})
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        seen = fitted.observe({pool: low, labeled: high, reduced: high})
+    finally:
+        torch.set_num_threads(before)
     for need, rows in ((pool, low), (labeled, high), (reduced, high)):
         expected = fitted.observe({PROBS: rows}).probs(rows)
         expected = expected.amax(1) if need is reduced else expected
         torch.testing.assert_close(seen.of([need]).probs(rows), expected)
+
+
+def test_nothing_and_one_row_are_seen(tmp_path):
+    plain, data = datasets(tmp_path, 3)
+    fitted = probe_on(data, np.arange(200))
+    assert fitted.observe({})._tables == {}
+    one = np.array([999])
+    expected = probe_on(plain, np.arange(200)).observe({PROBS: one}).probs(one)
+    found = fitted.observe({PROBS: one}).probs(one).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_classes_without_a_label_count_for_what_is_seen_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(linear_scan, "FEWEST", 1)
+    _, data = datasets(tmp_path, 50)
+    labels, longest = data.reveal(np.arange(1000)), []
+
+    class Watched(Classification):
+        def probs(self, logits):
+            longest.append(logits.numel())
+            return super().probs(logits)
+
+    some = np.flatnonzero(labels < 2)
+    learner = ProbeLearner(data, Watched(data))
+    fitted = learner.fit(View(some, labels[some]), np.random.default_rng(0), (), Desk())
+    fitted.observe({PROBS: np.arange(1000)})
+    assert max(longest) <= 256

@@ -42,6 +42,21 @@ def test_rows_come_back_in_every_order(folder, dtype, per_shard):
         np.testing.assert_array_equal(taken, stored[list(rows)].astype(np.float32))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("per_shard", [77, 1000])
+def test_ascending_rows_are_written_where_there_is_room_for_them(folder, dtype, per_shard):
+    fill(folder, dtype=dtype, per_shard=per_shard)
+    store, stored = Store.open(folder), POINTS.astype(dtype)
+    for rows in ([], [0], [76, 77, 78, 999], np.arange(0, ROWS, 7)):
+        room = np.full((len(rows) + 1, WIDTH), -1, dtype)
+        store.pick(np.array(rows, dtype=np.int64), room[:-1])
+        np.testing.assert_array_equal(room[:-1], stored[list(rows)])
+        assert (room[-1] == -1).all()
+    for wrong in (-1, ROWS):
+        with pytest.raises(IndexError, match="is not among"):
+            store.pick(np.array([wrong]), np.empty((1, WIDTH), dtype))
+
+
 def test_many_rows_are_taken_in_blocks(folder, monkeypatch):
     fill(folder)
     monkeypatch.setattr("alframe.store.reading.TAKEN_AT_ONCE", 64)
