@@ -25,7 +25,7 @@ from alframe.protocols import Array, Rows
 from alframe.store import Store
 
 CHUNK_BYTES = 2**22  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
-PICKED_BYTES = 2**19  # likewise of rows that are picked, which may be few: then memory is fresh
+PICKED_BYTES = 2**20  # likewise of rows that are picked, which may be few: then memory is fresh
 PARTS = 32  # into which rows are divided: each costs as much as the sums of some 1,000 rows
 FEWEST, VALUES = 2**12, 2**19  # rows of a part at least; outputs at most, if those are more
 
@@ -78,8 +78,7 @@ class _Reader:
         classes = 1 + len(directions.bias)
         chunk, few = (max(1, size // (4 * store.width)) for size in (CHUNK_BYTES, PICKED_BYTES))
         self._block = torch.empty(chunk, store.width)
-        self._picked = np.empty((few, store.width), store.dtype)
-        self._picked_rows = torch.from_numpy(self._picked)
+        self._room = np.empty((few, store.width), store.dtype)
         self._between = np.empty((classes - 1, 2 * part), np.float32)
         self._values = np.empty(classes * part, np.float32)
 
@@ -95,11 +94,9 @@ class _Reader:
 
     def _pick(self, rows: Rows, out: Array) -> None:
         """Looks at each row, where few of those in between are wanted."""
-        for start in range(0, len(rows), len(self._picked)):
-            some = rows[start : start + len(self._picked)]
-            self._store.pick(some, self._picked[: len(some)])
-            values = out[:, start : start + len(some)]
-            self._directions.above(self._picked_rows[: len(some)], self._block, values)
+        for start, few in self._store.picked(rows, self._room):
+            values = out[:, start : start + len(few)]
+            self._directions.above(torch.from_numpy(few), self._block, values)
 
     def _read(self, rows: Rows, out: Array) -> None:
         """Looks at what lies between the first row and the last, too."""

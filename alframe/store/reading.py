@@ -141,20 +141,28 @@ class Store:
                 taken[places[part]] = np.take(self._map(shard), here, axis=0)  # fast, unlike [here]
         return taken
 
-    def pick(self, rows: Rows, out: Array) -> None:
-        """Writes the embeddings of some rows, as they are stored, to memory that is there.
+    def picked(self, rows: Rows, room: Array) -> Iterator[tuple[int, Array]]:
+        """Yields some rows in order, a few at a time, in memory that is used again.
 
         Args:
             rows: Row numbers [m], ascending.
-            out: [m, d], of the type ``dtype``.
+            room: [b, d], of the type ``dtype``: written to.
+
+        Yields:
+            How many rows came before, and the embeddings [at most b, d] of the next ones, as they
+            are stored, until the following ones go over them.
 
         Raises:
             IndexError: As `take`.
         """
         rows = self._checked(rows)
         for shard, part in self._by_shard(rows):
-            here = rows[part] - self._layout.span(shard).start
-            np.take(self._map(shard), here, axis=0, out=out[part], mode="clip")  # "raise" copies
+            stored, here = self._map(shard), rows[part] - self._layout.span(shard).start
+            for first in range(0, len(here), len(room)):
+                some = here[first : first + len(room)]
+                few = room[: len(some)]
+                np.take(stored, some, axis=0, out=few, mode="clip")  # "raise" makes a copy
+                yield part.start + first, few
 
     def _by_shard(self, rows: Rows) -> Iterator[tuple[int, slice]]:
         """Yields each shard that ascending rows are of, and which of the rows those are."""

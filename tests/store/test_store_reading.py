@@ -44,17 +44,21 @@ def test_rows_come_back_in_every_order(folder, dtype, per_shard):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("per_shard", [77, 1000])
-def test_ascending_rows_are_written_where_there_is_room_for_them(folder, dtype, per_shard):
+def test_ascending_rows_are_picked_into_room_for_a_few(folder, dtype, per_shard):
     fill(folder, dtype=dtype, per_shard=per_shard)
     store, stored = Store.open(folder), POINTS.astype(dtype)
+    room = np.empty((10, WIDTH), dtype)
     for rows in ([], [0], [76, 77, 78, 999], np.arange(0, ROWS, 7)):
-        room = np.full((len(rows) + 1, WIDTH), -1, dtype)
-        store.pick(np.array(rows, dtype=np.int64), room[:-1])
-        np.testing.assert_array_equal(room[:-1], stored[list(rows)])
-        assert (room[-1] == -1).all()
+        seen = 0
+        for before, few in store.picked(np.array(rows, dtype=np.int64), room):
+            assert before == seen
+            assert np.shares_memory(few, room)
+            np.testing.assert_array_equal(few, stored[list(rows[seen : seen + len(few)])])
+            seen += len(few)
+        assert seen == len(rows)
     for wrong in (-1, ROWS):
         with pytest.raises(IndexError, match="is not among"):
-            store.pick(np.array([wrong]), np.empty((1, WIDTH), dtype))
+            next(store.picked(np.array([wrong]), room))
 
 
 def test_many_rows_are_taken_in_blocks(folder, monkeypatch):
