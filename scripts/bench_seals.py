@@ -1,6 +1,6 @@
 """SEALS on a pool that is not in memory: time, memory and precision against looking at all rows.
 
-    python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 3 4]
+    python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 ... 9]
     python scripts/bench_seals.py --small
 
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", type=int, default=8_121_242)
     parser.add_argument("--folder", type=Path, default=None, help="of pool, index and runs")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[*range(10)])
     parser.add_argument("--small", action="store_true", help="20,000 rows; nothing is kept")
     options = parser.parse_args()
     if options.small:
@@ -260,7 +260,8 @@ def main() -> None:
     found = measured(pool, folder.expanduser(), concepts, options.seeds, small=False)
     print(table(found))
     kept = {
-        "command": f"python scripts/bench_seals.py --rows {options.rows}",
+        "command": f"python scripts/bench_seals.py --rows {options.rows} --seeds "
+        + " ".join(map(str, options.seeds)),
         "versions": versions(),
         "git": git_state(),
         "seeds": options.seeds,
