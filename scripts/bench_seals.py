@@ -2,6 +2,7 @@
 
     python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 ... 9]
     python scripts/bench_seals.py --small
+    python scripts/bench_seals.py --table
 
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
@@ -45,6 +46,7 @@ from alframe.store import Store
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
+KEPT = RESULTS / "bench_seals.json"
 CACHE = Path.home() / ".cache" / "alframe" / "bench_seals"
 ROUNDS = (1, 2, 3)
 LAB = (
@@ -172,17 +174,16 @@ def compared(runs: Mapping[str, Mapping[str, Row]]) -> Row:
 
 def cases(build_took: Row, recall: Row, scan: Row, both: Row, exact: Sequence[Row]) -> list[Row]:
     """Returns the table: what is wanted of each case, what came, and whether that is enough."""
-    fall = both["fall"]
+    falls = {f"after round {i}": both[f"fall_after_round_{i}"] for i in ROUNDS}
+    falls["on average of the rounds"] = statistics.mean(falls.values())
     wanted = (
         ("experiment: anonymous memory, GB", "below 6", both["peak_gb"], both["peak_gb"] < 6),
         ("round: times fewer rows scored", "200", both["times_fewer_rows"], 200),
         ("first round (305 new labels): times less time", "10", both["times_less_first_round"], 10),
         ("later rounds (5 new labels): times less time", "10", both["times_less_later_rounds"], 10),
         ("all three rounds: times less time", "10", both["times_less_all_rounds"], 10),
-        ("mean average precision below that of all after one round", "within 0.02",
-         both["fall_after_round_1"], both["fall_after_round_1"] <= 0.02),
-        ("mean average precision below that of all after three rounds", "within 0.02", fall,
-         fall <= 0.02),
+        *((f"mean average precision below that of all {when}", "within 0.02", fall, fall <= 0.02)
+          for when, fall in falls.items()),
         ("index: minutes to build", "30", round(build_took["seconds"] / 60, 1),
          build_took["seconds"] <= 1800),
         ("index: anonymous memory while built, GB", "below 6",
@@ -190,6 +191,7 @@ def cases(build_took: Row, recall: Row, scan: Row, both: Row, exact: Sequence[Ro
         ("index: recall@100", "0.9", recall["recall"], 0.9),
         ("probe's scan / sum in the same chunks", "0.8", scan["probe_against"]["sum in chunks"],
          0.8),
+        ("probe's scan / sum of the bytes", "0.8", scan["probe_against"]["sum of the bytes"], 0.8),
         *((f"probe's scan / {which}'s sum", "0.8", scan["probe_against"][f"sum by {which}"], 0.8)
           for which in ("numpy", "torch")),
         ("share of the pool touched", "below 0.01", both["share_touched"],
@@ -249,7 +251,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="of pool, index and runs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[*range(10)])
     parser.add_argument("--small", action="store_true", help="20,000 rows; nothing is kept")
+    parser.add_argument("--table", action="store_true", help="make the kept results' table again")
     options = parser.parse_args()
+    if options.table:
+        kept = json.loads(KEPT.read_text())
+        measurements = kept["build"], kept["recall"], kept["scan"], kept["seals_against_all"]
+        kept["cases"] = cases(*measurements, kept["exact"])
+        KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+        print(table(kept))
+        return
     if options.small:
         with tempfile.TemporaryDirectory() as folder:
             pool = Pool(20_000, 32, 2_000)
@@ -271,7 +281,7 @@ def main() -> None:
         **found,
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "bench_seals.json").write_text(json.dumps(kept, indent=1) + "\n")
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def table(found: Row) -> str:

@@ -96,8 +96,8 @@ def _execute(config: Mapping[str, Any], path: Path) -> Result:
     set_up_logging(quiet=not here().first)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
     check_keys(config.get("logger") or {}, "logger")
-    with garbage.put_off():
-        parts, hardware = here().in_turn(lambda: build_parts(config))
+    parts, hardware = here().in_turn(lambda: build_parts(config))
+    garbage.leave_out()
     pipeline = build(config, "pipeline", parts=parts, seed=config["seed"])
     facts = {
         "pipeline": pipeline.name,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 @contextmanager
 def put_off() -> Iterator[None]:
     """Looks for none, and leaves out what there is at the end, until `left_out_no_longer` ends."""
+    gc.collect()  # what an earlier run in this process left must not be left out for good
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -22,6 +23,12 @@ def put_off() -> Iterator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
+
+
+def leave_out() -> None:
+    """Leaves out what there is now, until `left_out_no_longer` ends."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

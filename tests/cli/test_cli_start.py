@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import weakref
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -56,6 +57,32 @@ def test_garbage_is_looked_for_in_what_a_run_makes_and_afterwards_everywhere(
     assert gc.get_freeze_count() == 0
     assert all(on == is_on and left_out > 10_000 for on, left_out in seen)
     assert seen
+
+
+def test_what_an_earlier_run_left_is_gone_before_the_next_one_fits(workdir, monkeypatch):
+    class Loop:
+        def __init__(self):
+            self.itself = self
+
+    left, alive = [], []
+    fit = ProbeLearner.fit
+
+    def leaves_garbage(*args):
+        alive.append([there() is not None for there in left])
+        loop = Loop()
+        left.append(weakref.ref(loop))
+        return fit(*args)
+
+    monkeypatch.setattr(ProbeLearner, "fit", leaves_garbage)
+    gc.disable()  # no look by chance
+    try:
+        run(*ACTIVE)
+        made = len(left)
+        run(*ACTIVE, "run_dir=again")
+    finally:
+        gc.enable()
+    assert not any(alive[made][:made])
+    assert made > 0
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_the_small_benchmark_of_seals_runs_and_keeps_nothing():
     assert (kept.read_bytes() if kept.is_file() else None) == before
     assert 0 < found["experiment: anonymous memory, GB"] < 6
     assert found["index: recall@100"] >= 0.9
-    assert abs(found["mean average precision below that of all after three rounds"]) < 0.5
+    assert abs(found["mean average precision below that of all after round 3"]) < 0.5
 
 
 @pytest.mark.slow
