@@ -255,8 +255,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.table:
         kept = json.loads(KEPT.read_text())
-        measurements = kept["build"], kept["recall"], kept["scan"], kept["seals_against_all"]
-        kept["cases"] = cases(*measurements, kept["exact"])
+        names = ("build", "recall", "scan", "seals_against_all", "exact")
+        kept["cases"] = cases(*(kept[name] for name in names))
+        kept["command"] = command(kept["rows"], kept["seeds"])
         KEPT.write_text(json.dumps(kept, indent=1) + "\n")
         print(table(kept))
         return
@@ -270,8 +271,7 @@ def main() -> None:
     found = measured(pool, folder.expanduser(), concepts, options.seeds, small=False)
     print(table(found))
     kept = {
-        "command": f"python scripts/bench_seals.py --rows {options.rows} --seeds "
-        + " ".join(map(str, options.seeds)),
+        "command": command(options.rows, options.seeds),
         "versions": versions(),
         "git": git_state(),
         "seeds": options.seeds,
@@ -282,6 +282,11 @@ def main() -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def command(rows: int, seeds: Sequence[int]) -> str:
+    """Returns the command that measures so many rows with these seeds."""
+    return f"python scripts/bench_seals.py --rows {rows} --seeds {' '.join(map(str, seeds))}"
 
 
 def table(found: Row) -> str:

@@ -28,7 +28,11 @@ from typing import Any
 
 HERE = Path(__file__)
 RESULTS = HERE.parents[1] / "results"
-RUN = ("data=digits", "learner@target=probe", "strategy=margin", "logger=[]", "trainer=cpu")
+SEED = 0
+RUN = (
+    "data=digits", "learner@target=probe", "strategy=margin", "logger=[]", "trainer=cpu",
+    f"seed={SEED}",
+)  # fmt: skip
 FITS = ((305, 256, 2), (3_000, 256, 2), (2_000, 64, 10), (5_000, 3_072, 10))
 """Rows, width and classes; the first one is the first round of bench_seals.py."""
 WAITING = "OPENBLAS_THREAD_TIMEOUT"
@@ -80,7 +84,7 @@ def fits(repeats: int) -> list[float]:
 
     found = []
     for rows, width, classes in FITS:
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(SEED)
         labels = np.arange(rows) % classes
         points = rng.standard_normal((rows, width), dtype=np.float32)
         data = build_dataset(
@@ -165,6 +169,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "device": f"cpu: {torch.get_num_threads()} threads of {os.cpu_count()} cores",
         "versions": versions(),
         "git": git_state(),
+        "seeds": [SEED],
         "date": datetime.now(UTC).date().isoformat(),
         **results,
     }

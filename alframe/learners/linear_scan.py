@@ -26,7 +26,7 @@ from alframe.store import Store
 
 CHUNK_BYTES = 2**22  # of float32: less and the calls cost more than the sums (AMD EPYC 9004)
 PICKED_BYTES = 2**20  # likewise of rows that are picked, which may be few: then memory is fresh
-PARTS = 32  # into which rows are divided: each costs as much as the sums of some 1,000 rows
+PARTS = 32  # into which rows are divided: enough for many threads, few enough for Python's calls
 FEWEST, VALUES = 2**12, 2**19  # rows of a part at least; outputs at most, if those are more
 
 ResultT = TypeVar("ResultT")
@@ -70,7 +70,7 @@ class Directions:
 class _Reader:
     """Makes logits of some rows at a time, in memory that one thread uses again and again.
 
-    Fresh memory costs more than all that is done in it, as the system clears it page by page.
+    The system clears fresh memory page by page, which may cost more than what is done in it.
     """
 
     def __init__(self, store: Store, directions: Directions, part: int) -> None:

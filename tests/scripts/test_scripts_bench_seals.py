@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_runs import environment
+from script_parts import small_tables
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -19,26 +18,9 @@ from seals_pool import BLOCK, Pool, make  # noqa: E402
 from web_scale import PAGE, chosen, page  # noqa: E402
 
 
-def rows_of(name, *words):
-    """Returns the cells of the Markdown tables that a script prints, after a look at its code."""
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / name, *words],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
 @pytest.mark.slow
 def test_the_small_benchmark_of_seals_runs_and_keeps_nothing():
-    kept = ROOT / "results" / "bench_seals.json"
-    before = kept.read_bytes() if kept.is_file() else None
-    found = {row[0]: float(row[2]) for row in rows_of("bench_seals.py", "--small")[1:]}
-    assert (kept.read_bytes() if kept.is_file() else None) == before
+    found = {row[0]: float(row[2]) for row in small_tables("bench_seals")[1:]}
     assert 0 < found["experiment: anonymous memory, GB"] < 6
     assert found["index: recall@100"] >= 0.9
     assert abs(found["mean average precision below that of all after round 3"]) < 0.5
@@ -46,7 +28,7 @@ def test_the_small_benchmark_of_seals_runs_and_keeps_nothing():
 
 @pytest.mark.slow
 def test_the_model_of_the_web_scale_is_checked_and_extrapolated():
-    rows = rows_of("web_scale.py", "--small")
+    rows = small_tables("web_scale")
     names = [row[0] for row in rows]
     assert names == ["rows", "5,000", "20,000", "20,000, predicted", "rows", "10 M", "1 B", "10 B"]
     measured, predicted = rows[2], rows[3]

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from tiny_runs import environment
-
-ROOT = Path(__file__).parents[2]
-
+from script_parts import small_tables
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,25 +13,9 @@ pytestmark = [
 ]
 
 
-def small_table(name):
-    """Returns the rows that a benchmark prints, after a look that it keeps nothing."""
-    kept = ROOT / "results" / f"{name}.json"
-    before = kept.read_bytes() if kept.is_file() else None
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / f"{name}.py", "--small"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (kept.read_bytes() if kept.is_file() else None) == before
-    return [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
-
-
 def test_the_small_benchmark_of_steps_runs_and_keeps_nothing():
-    rows = small_table("bench_training")
-    assert {row[0].removeprefix("| ") for row in rows} >= {
+    rows = small_tables("bench_training")[1:]
+    assert {row[0] for row in rows} >= {
         "batches of 128",
         "ResNet-20, step of 128",
     }
@@ -46,5 +24,5 @@ def test_the_small_benchmark_of_steps_runs_and_keeps_nothing():
 
 
 def test_the_small_benchmark_of_learning_runs_and_keeps_nothing():
-    rows = small_table("bench_learning")
-    assert [row[0].removeprefix("| ") for row in rows] == ["bare PyTorch loop", "alframe"]
+    rows = small_tables("bench_learning")[1:]
+    assert [row[0] for row in rows] == ["bare PyTorch loop", "alframe"]
