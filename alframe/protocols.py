@@ -53,8 +53,7 @@ class Need:
             ``gradient_norm``.
         draws: For ``mc_probs``, how many draws (an ensemble has as many as it has members).
         fits: For ``dynamics``, over how many fits the history is averaged.
-        until_epoch: For ``dynamics``, the epochs after which these fits may stop; None = to their
-            end.
+        until_epoch: For ``dynamics``, epochs after which these fits may stop; None = to their end.
     """
 
     what: Literal["probs", "mc_probs", "embeddings", "dynamics"]
@@ -180,7 +179,10 @@ class Strategy(Protocol):
 
 
 class Candidates(Protocol):
-    """Chooses which unlabeled rows are looked at, as a function of the pool's state."""
+    """Chooses which unlabeled rows are looked at, as a function of the pool's state.
+
+    It may also have ``look_up(pool)``: called when labels came, if another choice is to follow.
+    """
 
     def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:
         """Returns unlabeled rows, ascending, from which ``size`` are going to be picked."""
@@ -269,8 +271,7 @@ class Oracle(Protocol):
     def answer(self, rows: Rows) -> tuple[Rows, Array]:
         """Returns labels for a part of the rows, all of them, or none ("not yet").
 
-        After a part the run stops; when it goes on it asks for all of them again, so an oracle
-        keeps the answers that it has.
+        After a part the run stops. When it goes on it asks for all again: an oracle keeps answers.
         """
         ...
 

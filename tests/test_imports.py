@@ -145,7 +145,7 @@ MAY_IMPORT = {
     ),
     "neighbors": (
         [f"alframe.{n}" for n in ("neighbors", "protocols", "functional", "errors", "options")]
-        + ["alframe.files", "alframe.limits"],
+        + ["alframe.files", "alframe.limits", "alframe.noted"],
         ["numpy", "torch", "faiss"],
     ),
     "models": (["alframe.models", "alframe.errors"], ["numpy", "torch", "torchvision"]),
@@ -155,7 +155,8 @@ MAY_IMPORT = {
         ["numpy", "torch", "torchvision", "timm", "safetensors"],
     ),
     "store": (
-        [f"alframe.{n}" for n in ("store", "protocols", "errors", "options", "files", "run_dir")],
+        [f"alframe.{n}" for n in ("store", "protocols", "errors", "options", "files", "run_dir")]
+        + ["alframe.noted"],
         ["numpy"],
     ),
 }

@@ -23,7 +23,7 @@ from alframe.protocols import Rows
 class Seals:
     """Looks at the unlabeled rows among the ``k`` nearest other rows of each labeled one.
 
-    Only newly labeled rows are searched for; those of earlier rounds are remembered. The candidates
+    Rows are searched for when their labels come, and their neighbors are remembered. The candidates
     are a function of the labeled rows (and where they are filled up, of the round's random
     numbers), so that a resumed run, which searches again, looks at the same ones. Then the work of
     a round grows with what is labeled, not with the pool.
@@ -59,6 +59,10 @@ class Seals:
     def at_most(self, unlabeled: int, labeled: int) -> int:
         """See `alframe.protocols.Candidates.at_most`."""
         return min(unlabeled, self._k * labeled)
+
+    def look_up(self, pool: Pool) -> None:
+        """Searches for the rows that are newly labeled: see `alframe.protocols.Candidates`."""
+        self._of(pool.queried, pool)
 
     def rows(self, pool: Pool, size: int, rng: np.random.Generator) -> Rows:
         """See `alframe.protocols.Candidates.rows`."""

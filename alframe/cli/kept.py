@@ -17,13 +17,14 @@ from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.index import NeighborIndex
 from alframe.neighbors.saving import META
 from alframe.neighbors.source import EmbeddingSource
+from alframe.noted import is_noted, write_note
 from alframe.run_dir import HeldError, take_lock
 from alframe.store import Store
 
 log = logging.getLogger(__name__)
 POLL = 0.5  # seconds between two looks at another process's lock
 VERIFIED = "shards.json"
-"""Size and time of change of the store's files when their checksums were last compared."""
+"""The note of the store's files, see `alframe.noted`."""
 HARMLESS = ("min_recall", "on_low_recall", "gpu", "device", "keep_gib")
 """Keys of an index that change neither what is built nor, but for rounding, what is found."""
 SEARCHES = ("nprobe", "ef_search", "refine")
@@ -88,14 +89,11 @@ def check_shards(store: Store, place: Path | None) -> None:
         UserError: For a file that was altered.
     """
     there, note = store.stamp(), None if place is None else place / VERIFIED
-    if note is not None and _noted(note) == there:
+    if note is not None and is_noted(note, there):
         return
     store.verify()
     if note is not None:
-        try:
-            write_json(note, there)
-        except OSError as error:  # may only be read
-            log.info("%s cannot be written (%s): every run compares the shards", note, error)
+        write_note(note, there)
 
 
 def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> Words:
@@ -161,13 +159,6 @@ def _warn(what: str, place: Path, error: OSError) -> None:
     log.warning(
         "the %s is for this run alone: %s cannot be written (%s); %s", what, place, error, REMEDY
     )
-
-
-def _noted(note: Path) -> Any:
-    try:
-        return json.loads(note.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _audit(index: NeighborIndex) -> Audit:

@@ -177,7 +177,7 @@ class FaissIndex:
         write_meta(folder, {**self.describe(), **(about or {})}, [*files, STATE])
 
     def load(self, folder: Path, source: EmbeddingSource) -> None:
-        """See `NeighborIndex.load`; lists on disk stay there.
+        """See `NeighborIndex.load`; what is searched stays in its files, which are mapped.
 
         Raises:
             UserError: Also for an index that takes more memory than ``settings.memory_gib``; where
@@ -185,7 +185,8 @@ class FaissIndex:
         """
         self.check_part(folder, source)
         check_file(folder / INDEX, self._settings.memory_gib)
-        self._index = faiss.read(folder / INDEX)
+        opened = faiss.read if (folder / LISTS).is_file() else faiss.mapped
+        self._index = opened(folder / INDEX)
         self.ready()
 
     def load_part(

@@ -187,9 +187,21 @@ def write(index: Any, path: Path) -> None:
 
 def read(path: Path) -> Any:
     """Reads an index whose bytes were checked; inverted lists on disk stay there."""
-    faiss = library()
+    return _read(path, library().IO_FLAG_ONDISK_SAME_DIR)
+
+
+def mapped(path: Path) -> Any:
+    """Maps an index whose bytes were checked, of which a search reads what it needs.
+
+    It cannot be changed. One with inverted lists in another file cannot be mapped; a version of
+    FAISS that maps none reads it.
+    """
+    return _read(path, getattr(library(), "IO_FLAG_MMAP_IFC", 0))
+
+
+def _read(path: Path, flags: int) -> Any:
     with said(f"read {path}", "build the index again"):
-        return faiss.read_index(str(path), faiss.IO_FLAG_ONDISK_SAME_DIR)
+        return library().read_index(str(path), flags)
 
 
 def merge(into: Any, part: Any) -> None:

@@ -25,20 +25,21 @@ def check_rows(what: str, needed: int, limit: float | None, remedy: str) -> None
 
 
 def check_file(file: Path, limit: float | None) -> None:
-    """Raises `UserError` where a file that is to be read takes more memory than allowed.
+    """Raises `UserError` where a file that is to be searched takes more memory than allowed.
 
-    Where no limit is set, one that takes more than what is free is warned of.
+    Where no limit is set, one that takes more than what is free is warned of: it is mapped, and the
+    system reads again what it has no room for.
 
     Args:
         file: Of the index.
         limit: ``index.memory_gib``; None = none.
     """
     words = _too_large(file.stat().st_size, limit)
-    remedy = "keep its lists on disk (alframe-index ... step=merge on_disk=true)"
     if words and limit is not None:
+        remedy = "keep its lists on disk (alframe-index ... step=merge on_disk=true)"
         raise UserError(f"{file}: {words}; {remedy}, or raise index.memory_gib")
     if words:
-        log.warning("%s: %s; %s", file, words, remedy)
+        log.warning("%s: %s; searches may wait for the disk: index=ivf_pq takes less", file, words)
 
 
 def _too_large(needed: int, limit: float | None) -> str:

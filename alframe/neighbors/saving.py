@@ -14,8 +14,9 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.files import write_json
 from alframe.neighbors.source import EmbeddingSource
+from alframe.noted import is_noted, stamps_of, write_note
 
-META = "meta.json"
+META, VERIFIED = "meta.json", "files.json"
 BOUND = ("kind", "metric", "width", "rows", "source_key")
 _SAME = {
     "kind": "choose the kind that was built (index=...)",
@@ -43,7 +44,7 @@ def clear(folder: Path, files: Sequence[str], needed: int) -> None:
         OSError: Where the folder cannot be written, or its disk has less room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (META, *files):  # never changed in place: another process may search them
+    for name in (META, VERIFIED, *files):  # never changed in place: another process may search them
         (folder / name).unlink(missing_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -62,7 +63,7 @@ def write_meta(folder: Path, meta: Mapping[str, Any], files: Sequence[str]) -> N
 
 
 def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads ``meta.json`` and checks it and all files.
+    """Reads ``meta.json`` and checks it and all files, whose checksums are compared once.
 
     Args:
         folder: Of the index.
@@ -88,22 +89,28 @@ def read_meta(folder: Path, source: EmbeddingSource, wanted: Mapping[str, Any]) 
                 f"{folder}: expected an index of {name} {expected}, got {found[name]}; "
                 f"{_SAME[name]}"
             )
-    for name, digest in sums.items():
-        _check_file(folder, name, digest)
+    _check_files(folder, sums)
     return meta
 
 
-def _check_file(folder: Path, name: str, digest: str) -> None:
-    if Path(name).name != name:
-        raise UserError(f"{folder / META} names {name!r}: expected a file in its own folder")
-    path = folder / name
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of the index, got none; {_again(folder)}")
-    if _sha256(path) != digest:
-        raise UserError(
-            f"{path} is not what was written (its sha256 differs): truncated or altered; "
-            f"{_again(folder)}"
-        )
+def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
+    for name in sums:
+        if Path(name).name != name:
+            raise UserError(f"{folder / META} names {name!r}: expected a file in its own folder")
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder / name}: expected a file of the index, got none; {_again(folder)}"
+            )
+    stamps, note = stamps_of(folder / name for name in (META, *sums)), folder / VERIFIED
+    if is_noted(note, stamps):
+        return
+    for name, digest in sums.items():
+        if _sha256(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} is not what was written (its sha256 differs): truncated or "
+                f"altered; {_again(folder)}"
+            )
+    write_note(note, stamps)
 
 
 def _again(folder: Path) -> str:

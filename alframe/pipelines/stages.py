@@ -180,6 +180,18 @@ class Stages:
         seconds = finding.seconds + meter.seconds
         return Look(candidates, seen, seconds, observed, meter.peak_bytes)
 
+    def look_up(self, key: str, pool: Pool) -> float:
+        """Lets the candidates' rule look up what it needs of new labels; returns the seconds.
+
+        A resumed run leaves finished rounds out: the rule then looks up all in the next choice.
+        """
+        look_up = getattr(self.parts.candidates, "look_up", None)
+        if look_up is None or self.run.done(f"stages/{key}_metrics"):
+            return 0.0
+        with Meter() as meter:
+            here().on_first(lambda: look_up(pool))
+        return meter.seconds
+
     def choose(
         self, key: str, size: int, pool: Pool, look: Callable[[], Look], round_id: int
     ) -> State:

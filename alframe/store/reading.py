@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from alframe.errors import UserError
+from alframe.noted import stamps_of
 from alframe.protocols import Array, Rows
 from alframe.store.manifest import (
     Manifest,
@@ -83,20 +84,14 @@ class Store:
             check_sum(self.folder, shard, expected)
 
     def stamp(self) -> dict[str, list[int]]:
-        """Returns the size (bytes) and the time of change (ns) of each shard's file, by name.
-
-        As long as they are the same, nobody wrote to the files since a look at their checksums.
+        """Returns the stamps of the shards' files, see `alframe.noted`.
 
         Raises:
             UserError: For a shard that is not there any more.
         """
-        about = {}
         for shard in sorted(self._sums):
             check_size(self.folder, self._layout, shard)
-            path = shard_path(self.folder, shard)
-            there = path.stat()
-            about[path.name] = [there.st_size, there.st_mtime_ns]
-        return about
+        return stamps_of(shard_path(self.folder, shard) for shard in sorted(self._sums))
 
     def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.

@@ -91,6 +91,19 @@ def test_a_resumed_run_searches_at_once_for_what_was_searched_for_at_once():
     assert [r.tolist() for r in resumed.searched] == [r.tolist() for r in went_on.searched]
 
 
+def test_what_was_looked_up_is_not_searched_for_again():
+    rounds = [[3, 17], [8], [40, 41, 5]]
+    neighbors = PlainNeighbors(points())
+    rule = Seals(neighbors, 4)
+    for count in range(1, 4):
+        pool = pool_with(rounds[:count])
+        rule.look_up(pool)
+        assert [sorted(rows) for rows in rounds[:count]] == [r.tolist() for r in neighbors.searched]
+        found = rule.rows(pool, 1, np.random.default_rng(0))
+        assert found.tolist() == definition(points(), pool, 4)
+    assert len(neighbors.searched) == 3
+
+
 def test_duplicates_of_a_labeled_row_are_candidates():
     where = points()
     where[[20, 30]] = where[10]

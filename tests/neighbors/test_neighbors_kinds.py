@@ -1,7 +1,11 @@
 """What holds for every kind of index."""
 
+import hashlib
 import json
+import os
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +92,18 @@ def test_saved_and_loaded_it_finds_the_same(indexes, name, tmp_path):
     ):
         np.testing.assert_array_equal(mine, loaded)
     assert index.describe() == indexes[name].describe()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_loaded_index_is_not_read_into_memory(indexes, name, tmp_path):
+    indexes[name].save(tmp_path)
+    index = made(name)
+    index.load(tmp_path, SOURCE)
+    assert str(tmp_path / "index.faiss") in Path("/proc/self/maps").read_text()
+    rows = index.search(POINTS[:50], 7)[1]
+    for path in tmp_path.iterdir():  # as a process does that builds it again
+        path.unlink()
+    np.testing.assert_array_equal(index.search(POINTS[:50], 7)[1], rows)
 
 
 def files_of(folder):
@@ -318,3 +334,44 @@ def test_what_a_gpu_cannot_find_the_cpu_finds(monkeypatch, keeps, indexes):
     off = made("flat", gpu=False)
     off.build(SOURCE)
     assert len(copies) == 1
+
+
+@pytest.mark.parametrize("name", ["exact", "ivf_flat"])
+def test_checksums_are_compared_once_and_again_where_a_file_changed(
+    indexes, name, tmp_path, monkeypatch
+):
+    seen, digest = [], hashlib.file_digest
+
+    def counted(file, how):
+        seen.append(Path(file.name).name)
+        return digest(file, how)
+
+    indexes[name].save(tmp_path)
+    old = time.time_ns() - 10**9
+    for path in tmp_path.iterdir():
+        os.utime(path, ns=(old, old))
+    names = sorted(path.name for path in files_of(tmp_path) if path.name != "meta.json")
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    made(name).load(tmp_path, SOURCE)
+    assert sorted(seen) == names
+    made(name).load(tmp_path, SOURCE)
+    assert sorted(seen) == names
+    state = tmp_path / names[-1]
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)  # of the same size
+    with pytest.raises(UserError, match="not what was written"):
+        made(name).load(tmp_path, SOURCE)
+
+
+def test_a_file_that_was_written_a_moment_ago_is_compared_again(indexes, tmp_path):
+    """Its time of change may stay the same where it is written again."""
+    indexes["flat"].save(tmp_path)
+    path, then = tmp_path / "index.faiss", time.time_ns() + 10**10
+    os.utime(path, ns=(then, then))
+    made("flat").load(tmp_path, SOURCE)
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    os.utime(path, ns=(then, then))
+    with pytest.raises(UserError, match="not what was written"):
+        made("flat").load(tmp_path, SOURCE)

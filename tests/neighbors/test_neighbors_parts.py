@@ -161,7 +161,7 @@ def test_what_is_loaded_fits_into_memory(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("alframe.neighbors.memory.available_bytes", lambda: 10)
     again = made("IVF16,Flat")
     again.load(tmp_path, SOURCE)  # other estimates of what is free may be too low
-    assert "that are free; keep its lists on disk" in caplog.text
+    assert "that are free; searches may wait for the disk" in caplog.text
     same(index, again)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from scipy.spatial.distance import cdist
@@ -17,6 +18,7 @@ from alframe.data.digits import digits
 from alframe.errors import UserError
 from alframe.learners.probe import ProbeLearner
 from alframe.neighbors.approximate import FaissIndex
+from alframe.neighbors.neighborhood import Neighborhood
 from alframe.store import Plan, Store, StoreWriter, Work
 
 SEALS = (*ACTIVE, "logger=[]", "candidates=seals", "candidates.k=8")
@@ -61,6 +63,26 @@ def test_picks_are_neighbors_of_what_was_labeled(workdir):
         "index": {"encoder": "raw", "weights": "none"},
         "selector": {"role": "target", "learner": "probe", "of": {"data": "digits"}},
     }
+
+
+def test_rows_are_searched_for_when_their_labels_come(workdir, monkeypatch):
+    done, of, fit = [], Neighborhood.of, ProbeLearner.fit
+
+    def searched(self, rows, k):
+        done.append(len(rows))
+        return of(self, rows, k)
+
+    def fitted(self, view, *rest):
+        done.append(f"fit {len(view.rows)}")
+        return fit(self, view, *rest)
+
+    monkeypatch.setattr(Neighborhood, "of", searched)
+    monkeypatch.setattr(ProbeLearner, "fit", fitted)
+    path = run(*SEALS).path
+    assert done == [20, "fit 20", 10, "fit 30", "fit 40"]  # nothing is chosen after the last
+    assert pd.read_csv(path / "metrics.csv").seconds_observe[0] > 0
+    everywhere = run(*ACTIVE, "logger=[]").path
+    assert pd.read_csv(everywhere / "metrics.csv").seconds_observe[0] == 0
 
 
 def test_a_resumed_run_looks_at_the_same_rows(workdir, monkeypatch):
@@ -246,6 +268,7 @@ def test_a_store_that_may_only_be_read_keeps_its_index(workdir, tmp_path, monkey
 
     monkeypatch.setattr("alframe.cli.kept.take_lock", refused)
     monkeypatch.setattr("alframe.cli.kept.write_json", refused)
+    monkeypatch.setattr("alframe.noted.write_json", refused)
     assert_same_results(run(*words).path, expected)
     said = capsys.readouterr().err
     assert "built" not in said
