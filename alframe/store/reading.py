@@ -20,6 +20,7 @@ from alframe.store.manifest import (
     key_of,
     shard_path,
 )
+from alframe.store.mapping import Shards
 
 TAKEN_AT_ONCE = 65536  # rows, so that what is copied on the way stays small
 
@@ -48,7 +49,7 @@ class Store:
         self.invalid: Rows = np.array(sorted(invalid), dtype=np.int64)
         self._layout = manifest.layout
         self._sums = {shard: str(record["sha256"]) for shard, record in manifest.shards.items()}
-        self._maps: dict[int, Array] = {}
+        self._shards = Shards(folder, manifest.layout.shards)
 
     @classmethod
     def open(cls, folder: str | Path, key: str = "store") -> Self:
@@ -109,7 +110,7 @@ class Store:
         span = range(self.num_rows) if span is None else span
         per_shard = self._layout.rows_per_shard
         for shard in range(span.start // per_shard, -(-span.stop // per_shard)):
-            stored, start = self._map(shard), self._layout.span(shard).start
+            stored, start = self._shards[shard], self._layout.span(shard).start
             end = min(span.stop - start, len(stored))
             for first in range(max(0, span.start - start), end, rows_per_chunk):
                 yield start + first, stored[first : min(first + rows_per_chunk, end)]
@@ -133,7 +134,9 @@ class Store:
             places = order[begin : begin + TAKEN_AT_ONCE]
             for shard, part in self._by_shard(rows[places]):
                 here = rows[places[part]] - self._layout.span(shard).start
-                taken[places[part]] = np.take(self._map(shard), here, axis=0)  # fast, unlike [here]
+                taken[places[part]] = np.take(
+                    self._shards[shard], here, axis=0
+                )  # fast, unlike [here]
         return taken
 
     def picked(self, rows: Rows, room: Array) -> Iterator[tuple[int, Array]]:
@@ -152,7 +155,7 @@ class Store:
         """
         rows = self._checked(rows)
         for shard, part in self._by_shard(rows):
-            stored, here = self._map(shard), rows[part] - self._layout.span(shard).start
+            stored, here = self._shards[shard], rows[part] - self._layout.span(shard).start
             for first in range(0, len(here), len(room)):
                 some = here[first : first + len(room)]
                 few = room[: len(some)]
@@ -175,9 +178,3 @@ class Store:
         if outside.size:
             raise IndexError(f"row {outside[0]} is not among the {self.num_rows} rows of the store")
         return rows.astype(np.int64)
-
-    def _map(self, shard: int) -> Array:
-        if shard not in self._maps:
-            mapped = np.load(shard_path(self.folder, shard), mmap_mode="r", allow_pickle=False)
-            self._maps[shard] = np.asarray(mapped)
-        return self._maps[shard]

@@ -194,3 +194,31 @@ def test_the_stamp_changes_where_a_file_is_written_to(folder):
     path.write_bytes(path.read_bytes())
     changed = [name for name, about in Store.open(folder).stamp().items() if before[name] != about]
     assert changed == [path.name]
+
+
+READ_ALL = """
+import resource, sys
+from alframe.errors import UserError
+from alframe.store import Store
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, int(sys.argv[2])))
+store = Store.open(sys.argv[1])
+try:
+    print(sum(float(chunk.sum(dtype=float)) for _, chunk in store.chunks(100)))
+except UserError as error:
+    print(error)
+"""
+
+
+def read_all(folder, most_files):
+    command = [sys.executable, "-c", READ_ALL, str(folder), str(most_files)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_store_may_have_more_files_than_a_process_may_open_at_first(folder):
+    fill(folder, chunk=4, per_shard=4, checkpoint=60)
+    assert float(read_all(folder, 4096)) == POINTS.astype(np.float16).sum(dtype=float)
+    said = read_all(folder, 200)
+    assert f"{folder} has 250 files" in said
+    assert "expected a limit of 506 open files or more, got 200; raise it (ulimit -n" in said
