@@ -133,10 +133,8 @@ class Store:
         for begin in range(0, len(rows), TAKEN_AT_ONCE):
             places = order[begin : begin + TAKEN_AT_ONCE]
             for shard, part in self._by_shard(rows[places]):
-                here = rows[places[part]] - self._layout.span(shard).start
-                taken[places[part]] = np.take(
-                    self._shards[shard], here, axis=0
-                )  # fast, unlike [here]
+                stored, here = self._shards[shard], self._here(rows[places[part]], shard)
+                taken[places[part]] = np.take(stored, here, axis=0)  # fast, unlike [here]
         return taken
 
     def picked(self, rows: Rows, room: Array) -> Iterator[tuple[int, Array]]:
@@ -155,7 +153,7 @@ class Store:
         """
         rows = self._checked(rows)
         for shard, part in self._by_shard(rows):
-            stored, here = self._shards[shard], rows[part] - self._layout.span(shard).start
+            stored, here = self._shards[shard], self._here(rows[part], shard)
             for first in range(0, len(here), len(room)):
                 some = here[first : first + len(room)]
                 few = room[: len(some)]
@@ -169,6 +167,10 @@ class Store:
         for start, end in pairwise(ends):
             if start < end:
                 yield int(shards[start]), slice(start, end)
+
+    def _here(self, rows: Rows, shard: int) -> Rows:
+        """Returns the places of rows in their shard."""
+        return rows - self._layout.span(shard).start
 
     def _checked(self, rows: Rows) -> Rows:
         rows = np.asarray(rows)
