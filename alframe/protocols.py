@@ -271,7 +271,7 @@ class Oracle(Protocol):
     def answer(self, rows: Rows) -> tuple[Rows, Array]:
         """Returns labels for a part of the rows, all of them, or none ("not yet").
 
-        After a part the run stops. When it goes on it asks for all again: an oracle keeps answers.
+        After a part the run stops; the next one asks for all again, so an oracle keeps its answers.
         """
         ...
 

@@ -145,7 +145,7 @@ MAY_IMPORT = {
     ),
     "neighbors": (
         [f"alframe.{n}" for n in ("neighbors", "protocols", "functional", "errors", "options")]
-        + ["alframe.files", "alframe.limits", "alframe.noted"],
+        + ["alframe.caching", "alframe.files", "alframe.limits", "alframe.noted"],
         ["numpy", "torch", "faiss"],
     ),
     "models": (["alframe.models", "alframe.errors"], ["numpy", "torch", "torchvision"]),

@@ -23,7 +23,7 @@ from alframe.store import Store
 
 log = logging.getLogger(__name__)
 POLL = 0.5  # seconds between two looks at another process's lock
-VERIFIED = "shards.json"
+SHARDS_NOTE = "shards.json"
 """The note of the store's files, see `alframe.noted`."""
 HARMLESS = ("min_recall", "on_low_recall", "gpu", "device", "keep_gib")
 """Keys of an index that change neither what is built nor, but for rounding, what is found."""
@@ -88,12 +88,12 @@ def check_shards(store: Store, place: Path | None) -> None:
     Raises:
         UserError: For a file that was altered.
     """
-    there, note = store.stamp(), None if place is None else place / VERIFIED
-    if note is not None and is_noted(note, there):
+    seen, note = store.seen(), None if place is None else place / SHARDS_NOTE
+    if note is not None and is_noted(note, seen):
         return
     store.verify()
     if note is not None:
-        write_note(note, there)
+        write_note(note, seen)
 
 
 def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> Words:

@@ -93,11 +93,11 @@ def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Arr
     if not is_stored(inputs):
         store.verify()
         return mean_and_std(inputs if len(rows) == len(inputs) else inputs[rows])
-    path, stamp = store.folder / MOMENTS, store.stamp()
+    path, seen = store.folder / MOMENTS, store.seen()  # of before it is read
     key = hashlib.sha256(store.key.encode() + rows.data).hexdigest()
     with contextlib.suppress(OSError, CorruptFileError):
         kept = decode_state(path)
-        if (kept["key"], kept.get("stamp")) == (key, stamp):
+        if (kept["key"], kept.get("stamp")) == (key, seen.files):
             return standardizing(kept["mean"], kept["variance"])
     store.verify()
     moments, wanted = Moments(store.width), np.zeros(store.num_rows, dtype=bool)
@@ -107,7 +107,8 @@ def mean_and_std_of(store: Store, inputs: Array, rows: Rows) -> tuple[Array, Arr
         if marks.any():
             moments.add(chunk if marks.all() else chunk[marks])
     mean, variance = moments.mean, moments.variance
-    about = {"key": key, "stamp": stamp}  # of before it was read
-    with contextlib.suppress(OSError):  # someone else's store, say: then it is read again next time
-        write_atomic(path, encode_state({**about, "mean": mean, "variance": variance}))
+    about = {"key": key, "stamp": seen.files}
+    if seen.settled:
+        with contextlib.suppress(OSError):  # someone else's store, say: it is read again next time
+            write_atomic(path, encode_state({**about, "mean": mean, "variance": variance}))
     return standardizing(mean, variance)

@@ -164,7 +164,7 @@ class FaissIndex:
         Raises:
             OSError: Where there is no room for it.
         """
-        clear(folder, [INDEX], faiss.bytes_of(self._index, self._index.ntotal))
+        clear(folder, [INDEX, LISTS], faiss.bytes_of(self._index, self._index.ntotal))
         faiss.write(self._index, folder / INDEX)
         self.save_state(folder, [INDEX], about)
 
@@ -177,16 +177,16 @@ class FaissIndex:
         write_meta(folder, {**self.describe(), **(about or {})}, [*files, STATE])
 
     def load(self, folder: Path, source: EmbeddingSource) -> None:
-        """See `NeighborIndex.load`; what is searched stays in its files, which are mapped.
+        """See `NeighborIndex.load`; it stays in its files, which are mapped.
 
         Raises:
             UserError: Also for an index that takes more memory than ``settings.memory_gib``; where
                 that is None, one that takes more than what is free is warned of.
         """
-        self.check_part(folder, source)
-        check_file(folder / INDEX, self._settings.memory_gib)
-        opened = faiss.read if (folder / LISTS).is_file() else faiss.mapped
-        self._index = opened(folder / INDEX)
+        on_disk = LISTS in self.check_part(folder, source)["sha256"]
+        path = folder / INDEX
+        fits = check_file(path, self._settings.memory_gib)
+        self._index = faiss.read(path) if on_disk else faiss.mapped(path, cached=fits)
         self.ready()
 
     def load_part(

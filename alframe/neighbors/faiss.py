@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alframe.caching import cache
 from alframe.errors import UserError
 from alframe.protocols import Array, Rows
 
@@ -187,21 +188,26 @@ def write(index: Any, path: Path) -> None:
 
 def read(path: Path) -> Any:
     """Reads an index whose bytes were checked; inverted lists on disk stay there."""
-    return _read(path, library().IO_FLAG_ONDISK_SAME_DIR)
-
-
-def mapped(path: Path) -> Any:
-    """Maps an index whose bytes were checked, of which a search reads what it needs.
-
-    It cannot be changed. One with inverted lists in another file cannot be mapped; a version of
-    FAISS that maps none reads it.
-    """
-    return _read(path, getattr(library(), "IO_FLAG_MMAP_IFC", 0))
-
-
-def _read(path: Path, flags: int) -> Any:
+    faiss = library()
     with said(f"read {path}", "build the index again"):
-        return library().read_index(str(path), flags)
+        return faiss.read_index(str(path), faiss.IO_FLAG_ONDISK_SAME_DIR)
+
+
+def mapped(path: Path, cached: bool) -> Any:
+    """Maps an index whose bytes were checked, or reads it where FAISS maps none, as on macOS.
+
+    A mapped one cannot be changed. One with inverted lists in another file cannot be mapped.
+
+    Args:
+        path: Its file.
+        cached: Whether memory has room for all of it.
+    """
+    if cached:
+        cache(path)  # FAISS asks for single pages, which takes a disk many times as long
+    try:
+        return library().read_index(str(path), library().IO_FLAG_MMAP_IFC)
+    except FAILURES:
+        return read(path)
 
 
 def merge(into: Any, part: Any) -> None:

@@ -24,15 +24,15 @@ def check_rows(what: str, needed: int, limit: float | None, remedy: str) -> None
         raise UserError(f"{what}: {words}; {remedy}, or raise index.memory_gib")
 
 
-def check_file(file: Path, limit: float | None) -> None:
-    """Raises `UserError` where a file that is to be searched takes more memory than allowed.
-
-    Where no limit is set, one that takes more than what is free is warned of: it is mapped, and the
-    system reads again what it has no room for.
+def check_file(file: Path, limit: float | None) -> bool:
+    """Tells whether memory has room for a file that is to be searched, which is mapped.
 
     Args:
         file: Of the index.
-        limit: ``index.memory_gib``; None = none.
+        limit: ``index.memory_gib``; None = what is free, and more is only warned of.
+
+    Raises:
+        UserError: Where it takes more than the limit.
     """
     words = _too_large(file.stat().st_size, limit)
     if words and limit is not None:
@@ -40,6 +40,7 @@ def check_file(file: Path, limit: float | None) -> None:
         raise UserError(f"{file}: {words}; {remedy}, or raise index.memory_gib")
     if words:
         log.warning("%s: %s; searches may wait for the disk: index=ivf_pq takes less", file, words)
+    return not words
 
 
 def _too_large(needed: int, limit: float | None) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 from alframe.errors import UserError
 from alframe.files import write_json
 from alframe.neighbors.source import EmbeddingSource
-from alframe.noted import is_noted, stamps_of, write_note
+from alframe.noted import is_noted, look_at, write_note
 
-META, VERIFIED = "meta.json", "files.json"
+META, FILES_NOTE = "meta.json", "files.json"
 BOUND = ("kind", "metric", "width", "rows", "source_key")
 _SAME = {
     "kind": "choose the kind that was built (index=...)",
@@ -44,7 +44,7 @@ def clear(folder: Path, files: Sequence[str], needed: int) -> None:
         OSError: Where the folder cannot be written, or its disk has less room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (META, VERIFIED, *files):  # never changed in place: another process may search them
+    for name in (META, FILES_NOTE, *files):  # not changed in place: others may search them
         (folder / name).unlink(missing_ok=True)
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -101,8 +101,8 @@ def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
             raise UserError(
                 f"{folder / name}: expected a file of the index, got none; {_again(folder)}"
             )
-    stamps, note = stamps_of(folder / name for name in (META, *sums)), folder / VERIFIED
-    if is_noted(note, stamps):
+    seen, note = look_at(folder / name for name in (META, *sums)), folder / FILES_NOTE
+    if is_noted(note, seen):
         return
     for name, digest in sums.items():
         if _sha256(folder / name) != digest:
@@ -110,7 +110,7 @@ def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
                 f"{folder / name} is not what was written (its sha256 differs): truncated or "
                 f"altered; {_again(folder)}"
             )
-    write_note(note, stamps)
+    write_note(note, seen)
 
 
 def _again(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -19,7 +20,7 @@ from alframe.pipelines.checks import (
 from alframe.pipelines.costs import choice_costs
 from alframe.pipelines.stages import LabelsPendingError, LazyFit, Outcome, Stages
 from alframe.pool import Pool
-from alframe.protocols import PipelineName, Rows, State, View
+from alframe.protocols import PipelineName, Rows, View
 from alframe.schedule import rng
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,7 @@ class ActiveLearning:
 
     In round r the models train on all labels acquired up to r; round 0 holds the initial random
     rows. The seconds to observe and select on a row of ``metrics.csv`` are what it took to choose
-    the rows of that round, and to look up once their labels had come what the next choice needs of
-    them: in round 0 that is all there is.
+    the rows of that round.
 
     Args:
         parts: The composed parts.
@@ -97,9 +97,9 @@ class ActiveLearning:
         selector: LazyFit | None = None
         for round_id, count in enumerate(counts):
             key = f"round_{round_id:03d}"
-            query = self._acquire(stages, key, round_id, count, pool, selector)
-            looked_up = stages.look_up(key, pool) if count < counts[-1] else 0.0
-            costs = choice_costs(query, looked_up)
+            costs = self._acquire(stages, key, round_id, count, pool, selector)
+            if count < counts[-1]:
+                stages.look_up(key, pool)
             if not self.keep_models and round_id:
                 for model in ("proxy", "target"):
                     stages.discard_fit(f"round_{round_id - 1:03d}_{model}")
@@ -132,8 +132,8 @@ class ActiveLearning:
         count: int,
         pool: Pool,
         selector: LazyFit | None,
-    ) -> State:
-        """Picks rows until ``count`` are labeled, and returns the query."""
+    ) -> Mapping[str, Any]:
+        """Picks rows until ``count`` are labeled, and returns what that took."""
         size = count - len(pool.labeled)
         if round_id == 0:
             query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
@@ -148,7 +148,7 @@ class ActiveLearning:
         labels = stages.answer(key, rows)
         pool.label(rows, labels, round_id)
         stages.record.add_selection(round_id, rows, query.get("scores"), labels)
-        return query
+        return choice_costs(query)
 
     def _models(
         self, stages: Stages, key: str, round_id: int, last: bool, pool: Pool

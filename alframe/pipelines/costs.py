@@ -16,16 +16,15 @@ def rate(samples: float, seconds: float) -> float | None:
     return samples / seconds if samples and seconds else None
 
 
-def choice_costs(query: Mapping[str, Any], look_up: float = 0.0) -> dict[str, Any]:
+def choice_costs(query: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the columns of ``metrics.csv`` that say what a choice took.
 
     Args:
         query: What `Stages.choose` returned; of version 0.1.0 it holds the seconds alone.
-        look_up: Seconds of `Stages.look_up` after it.
     """
-    costs: dict[str, Any] = {}
-    for part, counted, more in (("observe", "observed", look_up), ("select", "candidates", 0.0)):
-        seconds = query.get(f"seconds_{part}", 0.0) + more
+    costs: dict[str, Any] = {"seconds_look_up": query.get("seconds_look_up")}
+    for part, counted in (("observe", "observed"), ("select", "candidates")):
+        seconds = query.get(f"seconds_{part}", 0.0)
         costs[f"seconds_{part}"] = seconds
         costs[f"samples_per_second_{part}"] = rate(query.get(counted, 0), seconds)
         costs[f"peak_bytes_{part}"] = query.get(f"peak_bytes_{part}")

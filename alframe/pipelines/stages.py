@@ -89,6 +89,7 @@ class Stages:
         self.tracker = tracker
         self._shared_from: dict[str, str] = {}
         self._touched = np.zeros(0, dtype=bool)  # by row, from the first choice on
+        self._looked_up = 0.0  # seconds, before the next choice
 
     def fit(
         self, name: str, learner: Learner, view: View, needs: Sequence[Need], round_id: int
@@ -180,17 +181,17 @@ class Stages:
         seconds = finding.seconds + meter.seconds
         return Look(candidates, seen, seconds, observed, meter.peak_bytes)
 
-    def look_up(self, key: str, pool: Pool) -> float:
-        """Lets the candidates' rule look up what it needs of new labels; returns the seconds.
+    def look_up(self, key: str, pool: Pool) -> None:
+        """Lets the candidates' rule look up what it needs of new labels: see `Candidates`.
 
-        A resumed run leaves finished rounds out: the rule then looks up all in the next choice.
+        The next choice took so much longer. A resumed run leaves finished rounds out: the rule
+        looks all up where it needs it.
         """
         look_up = getattr(self.parts.candidates, "look_up", None)
-        if look_up is None or self.run.done(f"stages/{key}_metrics"):
-            return 0.0
-        with Meter() as meter:
-            here().on_first(lambda: look_up(pool))
-        return meter.seconds
+        if look_up is not None and not self.run.done(f"stages/{key}_metrics"):
+            with Meter() as meter:
+                here().on_first(lambda: look_up(pool))
+            self._looked_up = meter.seconds
 
     def choose(
         self, key: str, size: int, pool: Pool, look: Callable[[], Look], round_id: int
@@ -199,11 +200,13 @@ class Stages:
 
         Returns:
             ``rows``, ``scores`` and ``weights`` (where given), the numbers of ``candidates`` and of
-            ``observed`` rows, ``touched`` (bits: each row that was ever a candidate), and
-            ``seconds`` and ``peak_bytes`` of ``observe`` and ``select``.
+            ``observed`` rows, ``touched`` (bits: each row that was ever a candidate), ``seconds``
+            and ``peak_bytes`` of ``observe`` and ``select``, and of the seconds to observe those to
+            ``look_up`` what the labels before had told.
         """
 
         def select() -> State:
+            looked_up, self._looked_up = self._looked_up, 0.0
             looked = look()
             stream = rng(self.seed, "select", round_id)
             with Meter() as meter:
@@ -217,7 +220,8 @@ class Stages:
                 "rows": query.rows,
                 "candidates": len(looked.candidates),
                 "touched": np.packbits(touched),
-                "seconds_observe": looked.seconds,
+                "seconds_look_up": looked_up,
+                "seconds_observe": looked_up + looked.seconds,
                 "seconds_select": meter.seconds,
                 "observed": looked.observed,
                 "peak_bytes_observe": looked.peak_bytes,

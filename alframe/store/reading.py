@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from alframe.errors import UserError
-from alframe.noted import stamps_of
+from alframe.noted import Seen, look_at
 from alframe.protocols import Array, Rows
 from alframe.store.manifest import (
     Manifest,
@@ -84,15 +84,15 @@ class Store:
         for shard, expected in sorted(self._sums.items()):
             check_sum(self.folder, shard, expected)
 
-    def stamp(self) -> dict[str, list[int]]:
-        """Returns the stamps of the shards' files, see `alframe.noted`.
+    def seen(self) -> Seen:
+        """Returns how the shards' files are, see `alframe.noted`.
 
         Raises:
             UserError: For a shard that is not there any more.
         """
         for shard in sorted(self._sums):
             check_size(self.folder, self._layout, shard)
-        return stamps_of(shard_path(self.folder, shard) for shard in sorted(self._sums))
+        return look_at(shard_path(self.folder, shard) for shard in sorted(self._sums))
 
     def chunks(self, rows_per_chunk: int, span: range | None = None) -> Iterator[tuple[int, Array]]:
         """Yields the rows in order, as views of the files; nothing is copied.

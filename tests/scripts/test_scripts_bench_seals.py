@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from bench_seals import INDEX, SMALL_INDEX, build, index_of, words_for  # noqa: E402
+from bench_seals import INDEX, SMALL_INDEX, build, compared, index_of, words_for  # noqa: E402
 from seals_pool import BLOCK, Pool, make  # noqa: E402
 from web_scale import PAGE, chosen, page  # noqa: E402
 
@@ -88,3 +88,16 @@ def test_a_record_of_no_index_is_that_of_the_only_one_or_refused(pool, tmp_path)
     for words in (usual, big):  # that of the benchmark, where it was built
         (index_of(words) / "meta.json").touch()
         assert chosen(paths) == (words, index_of(words))
+
+
+def test_what_a_round_took_holds_its_search():
+    shared = {"scored": [100], "average_precision": [0, 0.5, 0.5, 0.5], "share_touched": 0.1}
+    shared |= {"peak_bytes": 10**9, "whole_run_seconds": 1.0}
+    everywhere = shared | {"seconds": [4.0, 4.0, 4.0], "look_up_seconds": [0.0, 0.0, 0.0]}
+    near = shared | {"seconds": [1.0, 0.5, 0.5], "look_up_seconds": [0.8, 0.1, 0.1]}
+    found = compared({"bowling_0": {"all": everywhere, "seals": near}})
+    assert found["times_less_first_round"] == 4
+    assert found["times_less_first_round_but_search"] == pytest.approx(20)
+    assert found["times_less_later_rounds"] == 8
+    assert found["times_less_all_rounds"] == 6
+    assert found["pairs_below_10"] == found["pairs"] == 1

@@ -42,6 +42,7 @@ ENSEMBLE = (
     "strategy=bald",
     "strategy.draws=2",
 )
+SEALS = ("candidates=seals", "candidates.k=8")
 OWN = (*CNN, "target.module={_target_: world_module.Own, _partial_: true}", "strategy=entropy")
 
 
@@ -109,6 +110,7 @@ def test_networks_train_observe_and_select_as_one_process_does(tmp_path, monkeyp
             (*nan, f"run_dir={tmp_path / 'nan'}"),
             (*MARGIN, "seed=1", f"run_dir={seen}"),
             (*ACTIVE, *QUIET, "strategy=kcenter", f"run_dir={tmp_path / 'kcenter'}"),
+            (*ACTIVE, *QUIET, *SEALS, f"run_dir={tmp_path / 'seals'}"),
         ],
         tmp_path,
     )
@@ -117,9 +119,10 @@ def test_networks_train_observe_and_select_as_one_process_does(tmp_path, monkeyp
     assert_near(tmp_path / "two", one, 1e-4)
     assert "lower the learner's recipe.learning_rate" in said[2]
     assert "holds a run of another config" in said[3]
-    assert said[4] is None  # the processes can go on after a mistake
-    alone(monkeypatch, (*ACTIVE, *QUIET, "strategy=kcenter"), tmp_path / "kcenter_one")
-    assert_same_results(tmp_path / "kcenter", tmp_path / "kcenter_one")
+    assert said[4:] == [None, None]  # the processes can go on after a mistake
+    for name, words in {"kcenter": ["strategy=kcenter"], "seals": SEALS}.items():
+        alone(monkeypatch, (*ACTIVE, *QUIET, *words), tmp_path / f"{name}_one")
+        assert_same_results(tmp_path / name, tmp_path / f"{name}_one")
 
 
 @pytest.mark.slow
