@@ -7,7 +7,7 @@
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
 and 300 negatives at first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored
-embeddings; before each run its files, and those of the index, are read into the system's memory. A
+embeddings; before each run its files and the index are read into the system's memory anew. A
 round's seconds are all that its choice took: to search for the rows that were labeled before (the
 first round's are the 305 of the start; they are searched for when their labels come), to observe
 and to select. The first run with candidates=seals builds the index, where FOLDER has none yet: its
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import statistics
@@ -77,8 +78,10 @@ def alframe(words: Sequence[str], path: Path) -> Row:
 
 
 def read(store: Path) -> None:
-    """Reads a store and its index: a machine may have taken what was not used lately out."""
+    """Reads a store and its index anew, so that the system holds all of them, in large pages."""
     for path in sorted([*store.glob("shard_*.npy"), *store.glob("index_*/index.faiss")]):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         cache(path)
 
 

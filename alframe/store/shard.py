@@ -22,6 +22,7 @@ from alframe.store.manifest import (
     shard_path,
 )
 
+WRITTEN_AT_ONCE = 2**24  # bytes: Linux keeps what comes in pieces of 2 MiB in pages of that size
 REASONS = ("not_finite", "overflow", "underflow", "zero")
 
 
@@ -45,7 +46,7 @@ class ShardWriter:
             self._path.replace(self._partial)
         self.done, self._invalid = self._saved(len(header))
         self._digest = hashlib.sha256()
-        self._file = self._partial.open("r+b" if self.done else "w+b")
+        self._file = self._partial.open("r+b" if self.done else "w+b", buffering=WRITTEN_AT_ONCE)
         if self.done:
             self._file.truncate(len(header) + self.done * layout.bytes_per_row)
             while block := self._file.read(HASHED_AT_ONCE):
