@@ -16,6 +16,7 @@ from alframe.options import check_range, is_number
 from alframe.protocols import Cost, Strategy, Work
 
 REMEDY = "choose candidates=random_subset, a smaller data.subset or another strategy"
+GROUP = Path("/sys/fs/cgroup")
 NO_POOL = (0, 0)  # what torch calls the pool of all that is in no other
 VECTORS = 16
 """Numbers for each row that a strategy without an estimate of its own is taken to keep."""
@@ -53,12 +54,14 @@ def _free_on(device: str) -> float:
 
 def _left_in_the_container() -> float:
     """Returns what the control group leaves, where containers and clusters set a limit."""
-    group = Path("/sys/fs/cgroup")
     try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
+        limit = (GROUP / "memory.max").read_text().strip()
+        used = int((GROUP / "memory.current").read_text())
+        parts = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return float("inf")
+    # Files that the system keeps in memory make room for others.
+    used -= int(parts.get("active_file", 0)) + int(parts.get("inactive_file", 0))
     return float("inf") if limit == "max" else max(0, int(limit) - used)
 
 

@@ -25,7 +25,7 @@ class Seen:
 
     Attributes:
         files: By name: size (bytes), inode, and times of change of content and of all (ns).
-        settled: None was written to a moment before: another write may leave the same times.
+        settled: None was touched a moment before: another write may leave the same times.
     """
 
     files: dict[str, list[int]]
@@ -39,7 +39,8 @@ def look_at(paths: Iterable[Path]) -> Seen:
         name: [there.st_size, there.st_ino, there.st_mtime_ns, there.st_ctime_ns]
         for name, there in found.items()
     }
-    return Seen(files, all(now - there.st_mtime_ns > MOMENT for there in found.values()))
+    newest = max((max(about[2:]) for about in files.values()), default=0)
+    return Seen(files, now - newest > MOMENT)
 
 
 def is_noted(note: Path, seen: Seen) -> bool:

@@ -7,7 +7,8 @@
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
 and 300 negatives at first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored
-embeddings; before each run its files and the index are read into the system's memory anew. A
+embeddings; before each run its files and the index are read into the system's memory anew, in
+large pages, which is the best case for both; their checksums were compared by the first run. A
 round's seconds are all that its choice took: to search for the rows that were labeled before (the
 first round's are the 305 of the start; they are searched for when their labels come), to observe
 and to select. The first run with candidates=seals builds the index, where FOLDER has none yet: its
@@ -77,10 +78,11 @@ def alframe(words: Sequence[str], path: Path) -> Row:
     return {**json.loads(done.stdout.splitlines()[-1]), "log": done.stderr}
 
 
-def read(store: Path) -> None:
+def read(store: Path, index: Path) -> None:
     """Reads a store and its index anew, so that the system holds all of them, in large pages."""
-    for path in sorted([*store.glob("shard_*.npy"), *store.glob("index_*/index.faiss")]):
+    for path in [*sorted(store.glob("shard_*.npy")), *index.glob("index.faiss")]:
         with path.open("rb") as file:
+            os.fsync(file.fileno())  # else what is not on disk yet stays as it is
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         cache(path)
 
@@ -229,14 +231,16 @@ def measured(
     paths = make(folder, pool)
     index = SMALL_INDEX if small else INDEX
     seals = ["candidates=seals", "candidates.k=100", *index]
+    place = index_of(words_for(paths, concepts[0], *seals))
     first = build(folder, words_for(paths, concepts[0], *seals))
+    read(paths["train"], place)
     scan = speeds(paths, 1 if small else 7)
     runs: dict[str, dict[str, Row]] = {}
     for seed, concept in product(seeds, concepts):
         name = f"{concept}_{seed}"
         for rule, more in (("all", ["candidates=all"]), ("seals", seals)):
             words = words_for(paths, concept, f"seed={seed}", *more)
-            read(paths["train"])
+            read(paths["train"], place)
             run = alframe(words, folder / f"run_{rule}_{name}")
             runs.setdefault(name, {})[rule] = told(run)
             print(f"{name}, {rule}: {run['seconds']} s", file=sys.stderr)
@@ -271,6 +275,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.table:
         kept = json.loads(KEPT.read_text())
+        if "look_up_seconds" not in next(iter(kept["concepts"].values()))["seals"]:
+            sys.exit(f"{KEPT} is of an older version: expected look_up_seconds; measure again")
         kept["seals_against_all"] = compared(kept["concepts"])
         names = ("build", "recall", "scan", "seals_against_all", "exact")
         kept["cases"] = cases(*(kept[name] for name in names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from alframe.caching import cache
 from alframe.errors import UserError
 from alframe.protocols import Array, Rows
 
+log = logging.getLogger(__name__)
 INSTALL = "pip install faiss-cpu (or faiss-gpu, on Linux with a GPU)"
 FAILURES = (RuntimeError, AssertionError, MemoryError)
 
@@ -204,10 +206,15 @@ def mapped(path: Path, cached: bool) -> Any:
     """
     if cached:
         cache(path)  # FAISS asks for single pages, which takes a disk many times as long
-    try:
-        return library().read_index(str(path), library().IO_FLAG_MMAP_IFC)
-    except FAILURES:
-        return read(path)
+    faiss = library()
+    with said(f"map {path}", "build the index again"):
+        try:
+            return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            if "not implemented" not in str(error).lower():
+                raise
+    log.info("%s is read into memory: FAISS maps no files here", path)
+    return read(path)
 
 
 def merge(into: Any, part: Any) -> None:

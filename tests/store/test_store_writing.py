@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,11 @@ from store_parts import (
     embed,
     fill,
 )
+from tiny_runs import environment
 
 from alframe.errors import UserError
 from alframe.run_dir import take_lock
-from alframe.store import Store
+from alframe.store import Store, shard
 from alframe.store import plan as store_plan
 from alframe.store.shard import ShardWriter
 from alframe.store.writer import StoreWriter
@@ -140,6 +143,40 @@ def test_a_full_disk_says_so_and_loses_nothing(folder, expected, monkeypatch):
         fill(folder, checkpoint=0)
     monkeypatch.undo()
     assert fill(folder).rows == ROWS - 140
+    assert contents(folder) == expected
+
+
+FULL = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from store_parts import fill
+from alframe.errors import UserError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    fill(sys.argv[2], checkpoint=float(sys.argv[3]))
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("checkpoint", [0, 60])
+def test_a_file_that_cannot_grow_is_said_and_gone_on_with(folder, expected, checkpoint):
+    """A shard has 3,728 bytes; what could not be written is still to be written at the end."""
+    command = [sys.executable, "-c", FULL, str(Path(__file__).parent), folder, str(checkpoint)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert f"out={folder} cannot be written (File too large)" in done.stdout
+    assert fill(folder).rows == ROWS - (140 if checkpoint == 0 else 0)
+    assert contents(folder) == expected
+
+
+@pytest.mark.parametrize("buffered", [64, 1000, 2000])
+def test_pieces_that_are_written_at_once_change_no_byte(folder, expected, buffered, monkeypatch):
+    monkeypatch.setattr(shard, "WRITTEN_AT_ONCE", buffered)
+    with pytest.raises(Crash):
+        fill(folder, crashing_at(440), checkpoint=0)
+    fill(folder)
     assert contents(folder) == expected
 
 
