@@ -7,14 +7,15 @@
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
 and 300 negatives at first, 3 rounds of the 5 likeliest rows, k = 100, a linear probe on the stored
-embeddings; before each run its files and the index are read into the system's memory anew, in
-large pages, which is the best case for both; their checksums were compared by the first run. A
-round's seconds are all that its choice took: to search for the rows that were labeled before (the
-first round's are the 305 of the start; they are searched for when their labels come), to observe
-and to select. The first run with candidates=seals builds the index, where FOLDER has none yet: its
-seconds and its memory are in FOLDER/build_HASH.json, by the hash of the index's folder. Prints a
-Markdown table and writes results/bench_seals.json; --small takes a pool of 20,000 rows, is over in
-a minute or two, and keeps nothing; --table makes the kept table again from what was measured.
+embeddings; its files and the index are read into the system's memory anew, in large pages, which is
+the best case for both, and before each run what the system has dropped since then; their checksums
+were compared by the first run. A round's seconds are all that its choice took: to search for the
+rows that were labeled before (the first round's are the 305 of the start; they are searched for
+when their labels come), to observe and to select. The first run with candidates=seals builds the
+index, where FOLDER has none yet: its seconds and its memory are in FOLDER/build_HASH.json, by the
+hash of the index's folder. Prints a Markdown table and writes results/bench_seals.json; --small
+takes a pool of 20,000 rows, is over in a minute or two, and keeps nothing; --table makes the kept
+table again from what was measured.
 """
 
 from __future__ import annotations
@@ -78,12 +79,13 @@ def alframe(words: Sequence[str], path: Path) -> Row:
     return {**json.loads(done.stdout.splitlines()[-1]), "log": done.stderr}
 
 
-def read(store: Path, index: Path) -> None:
-    """Reads a store and its index anew, so that the system holds all of them, in large pages."""
+def read(store: Path, index: Path, anew: bool = False) -> None:
+    """Reads a store and its index, so that the system holds all of them."""
     for path in [*sorted(store.glob("shard_*.npy")), *index.glob("index.faiss")]:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())  # else what is not on disk yet stays as it is
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if anew:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # else what is not on disk yet stays as it is
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         cache(path)
 
 
@@ -176,6 +178,10 @@ def compared(runs: Mapping[str, Mapping[str, Row]]) -> Row:
         "whole_run_seconds_all": statistics.median(a["whole_run_seconds"] for a, _ in pairs),
         "whole_run_seconds_seals": statistics.median(s["whole_run_seconds"] for _, s in pairs),
         "peak_gb_all": max(a["peak_bytes"] for a, _ in pairs) / 1e9,
+        "first_round_seconds_all": statistics.median(of_all for of_all, *_ in first),
+        "first_round_seconds_seals": statistics.median(of_seals for _, of_seals, _ in first),
+        "positives_found_all": statistics.mean(a["positives_found"][-1] for a, _ in pairs),
+        "positives_found_seals": statistics.mean(s["positives_found"][-1] for _, s in pairs),
         "average_precision_all": statistics.mean(a for a, _ in ends),
         "average_precision_seals": statistics.mean(s for _, s in ends),
         "fall": fall.mean, "fall_low": fall.low, "fall_high": fall.high,
@@ -233,7 +239,7 @@ def measured(
     seals = ["candidates=seals", "candidates.k=100", *index]
     place = index_of(words_for(paths, concepts[0], *seals))
     first = build(folder, words_for(paths, concepts[0], *seals))
-    read(paths["train"], place)
+    read(paths["train"], place, anew=True)
     scan = speeds(paths, 1 if small else 7)
     runs: dict[str, dict[str, Row]] = {}
     for seed, concept in product(seeds, concepts):

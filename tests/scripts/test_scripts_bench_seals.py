@@ -92,7 +92,7 @@ def test_a_record_of_no_index_is_that_of_the_only_one_or_refused(pool, tmp_path)
 
 def test_what_a_round_took_holds_its_search():
     shared = {"scored": [100], "average_precision": [0, 0.5, 0.5, 0.5], "share_touched": 0.1}
-    shared |= {"peak_bytes": 10**9, "whole_run_seconds": 1.0}
+    shared |= {"peak_bytes": 10**9, "whole_run_seconds": 1.0, "positives_found": [5, 9]}
     everywhere = shared | {"seconds": [4.0, 4.0, 4.0], "look_up_seconds": [0.0, 0.0, 0.0]}
     near = shared | {"seconds": [1.0, 0.5, 0.5], "look_up_seconds": [0.8, 0.1, 0.1]}
     found = compared({"bowling_0": {"all": everywhere, "seals": near}})
