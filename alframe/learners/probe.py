@@ -27,7 +27,7 @@ from alframe.tasks.classification import Classification
 from alframe.world import here
 
 BATCH = 4096  # rows of float64 features at a time
-EVALUATED = 2**16  # likewise, where nothing but logits is made of them
+MEASURED = 16 * BATCH  # rows whose logits are measured at a time: each time costs a few calls
 UNSEEN_LOGIT = -50.0
 """Below every seen class, so that a class without a label gets no probability but a finite loss."""
 
@@ -72,7 +72,9 @@ class ProbeLearner:
 
     def features(self, inputs: Array) -> Array:
         """Returns normalized float64 features [n, d] of raw inputs."""
-        normalized = (inputs.astype(np.float64) - self.data.mean) / self.data.std
+        normalized = inputs.astype(np.float64)
+        normalized -= self.data.mean  # in place: fresh memory costs more than the sums
+        normalized /= self.data.std
         return normalized.reshape(len(inputs), -1)
 
     def fit(
@@ -132,7 +134,7 @@ class ProbeLearner:
 class ProbeFitted:
     """A trained probe: logits of the seen ``classes`` are features @ weight.T + bias.
 
-    Its curve is one point, the end.
+    Its curve is one point, the end. ``metrics`` are kept by split, as far as they were measured.
     """
 
     learner: ProbeLearner
@@ -141,6 +143,7 @@ class ProbeFitted:
     classes: Array
     seconds: float
     curve: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def costs(self) -> dict[str, int]:
@@ -197,15 +200,18 @@ class ProbeFitted:
 
     def evaluate(self, split: Split) -> dict[str, float]:
         """See `alframe.protocols.Fitted.evaluate`."""
-        return here().on_first(lambda: self._evaluate(split))
+        if split not in self.metrics:
+            self.metrics[split] = here().on_first(lambda: self._evaluate(split))
+        return self.metrics[split]
 
     def _evaluate(self, split: Split) -> dict[str, float]:
         inputs, labels = split_arrays(self.learner.data, split)
         meter = self.learner.task.meter(torch.device("cpu"))
-        for start in range(0, len(labels), EVALUATED):
-            part = slice(start, start + EVALUATED)
-            logits = self.logits(self.learner.features(inputs[part]))
-            meter.update(logits, torch.from_numpy(labels[part]))
+        for start in range(0, len(labels), MEASURED):
+            firsts = range(start, min(start + MEASURED, len(labels)), BATCH)
+            batches = (self.learner.features(inputs[first : first + BATCH]) for first in firsts)
+            logits = torch.cat([self.logits(features) for features in batches])
+            meter.update(logits, torch.from_numpy(labels[start : start + MEASURED]))
         return meter.compute()
 
     def state(self) -> State:
@@ -216,4 +222,5 @@ class ProbeFitted:
             "classes": self.classes,
             "seconds": self.seconds,
             "curve": self.curve,
+            "metrics": self.metrics,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -67,14 +67,13 @@ class ActiveLearning:
         check_strategy(parts, self.name)
         counts = check_rounds(parts)
         pool = Pool(parts.data.num_rows, parts.data.pool_rows)
-        initial = self._initial(counts[0])
-        pool.ask(initial, 0)
+        pool.ask(self._initial, 0)
         if parts.oracle.free:
             remedy = (
                 f"raise schedule.initial={counts[0]}, set task.initial=balanced, or change data "
                 "where they hold no other class"
             )
-            parts.task.check_labels(parts.oracle.answer(initial)[1], remedy)
+            parts.task.check_labels(parts.oracle.answer(self._initial)[1], remedy)
         if len(counts) == 1:
             return {}
         check_candidates(parts.candidates, len(parts.data.pool_rows), counts)
@@ -120,8 +119,10 @@ class ActiveLearning:
         reason = "pool exhausted" if exhausted else "budget reached"
         return Outcome("done", reason, stages.record.seconds())
 
-    def _initial(self, size: int) -> Rows:
+    @cached_property
+    def _initial(self) -> Rows:
         eligible = self.parts.data.pool_rows
+        size = self.parts.schedule.counts(len(eligible))[0]
         return self.parts.task.initial_rows(size, eligible, rng(self.seed, "initial"))
 
     def _acquire(
@@ -136,7 +137,7 @@ class ActiveLearning:
         """Picks rows until ``count`` are labeled, and returns what that took."""
         size = count - len(pool.labeled)
         if round_id == 0:
-            query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial(size)})
+            query = stages.run.once(f"stages/{key}_query", lambda: {"rows": self._initial})
         else:
             look = partial(stages.look, pool, selector, round_id, size)
             query = stages.choose(key, size, pool, look, round_id)

@@ -121,6 +121,32 @@ def test_what_is_restored_from_disk_is_the_same(tmp_path):
     assert (again.seconds, again.evaluate("test")) == (fitted.seconds, fitted.evaluate("test"))
 
 
+def test_the_test_rows_are_looked_at_once(monkeypatch):
+    how = probe(features())
+    rows = how.data.test_inputs
+    monkeypatch.setattr(
+        "alframe.learners.probe.split_arrays",
+        lambda data, split: looks.append(split) or (rows, data.test_labels),
+    )
+    looks = []
+    fitted = fit(how, view_of(how.data))
+    seen = fitted.evaluate("test")
+    again = how.restore(fitted.state())
+    assert again.evaluate("test") == seen
+    assert looks == ["test"]
+
+
+def test_rows_that_are_evaluated_in_parts_are_evaluated_alike(monkeypatch):
+    how = probe(features())
+    fitted = fit(how, view_of(how.data))
+    monkeypatch.setattr("alframe.learners.probe.BATCH", 7)
+    monkeypatch.setattr("alframe.learners.probe.MEASURED", 21)
+    other = fit(how, view_of(how.data))
+    assert len(how.data.test_labels) % 21
+    for name, value in fitted.evaluate("test").items():
+        assert other.evaluate("test")[name] == pytest.approx(value, rel=1e-6)
+
+
 def test_it_listens_to_no_seed():
     how = probe(features())
     one, other = (
