@@ -1,6 +1,6 @@
 """SEALS on a pool that is not in memory: time, memory and precision against looking at all rows.
 
-    python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 ... 9]
+    python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 ... 23]
     python scripts/bench_seals.py --small
     python scripts/bench_seals.py --table
 
@@ -275,7 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", type=int, default=8_121_242)
     parser.add_argument("--folder", type=Path, default=None, help="of pool, index and runs")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[*range(10)])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[*range(24)])
     parser.add_argument("--small", action="store_true", help="20,000 rows; nothing is kept")
     parser.add_argument("--table", action="store_true", help="make the kept results' table again")
     options = parser.parse_args()
