@@ -20,11 +20,11 @@ def placed(mistake: UserError, key: str) -> UserError:
     return UserError(f"{key}.{mistake}" if begins_with_a_key else f"{key}: {mistake}")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns " (did you mean X?)", or nothing where no known word is near."""
+def nearest(word: str, known: Iterable[str], most: int = 1) -> str:
+    """Returns " (did you mean X?)", or up to so many, or nothing where no known word is near."""
     public = [name for name in known if not name.rpartition(".")[2].startswith("_")]
-    close = difflib.get_close_matches(word, public, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close and close[0] != word else ""
+    close = difflib.get_close_matches(word, public, n=most, cutoff=0.6)
+    return f" (did you mean {' or '.join(close)}?)" if close and close[0] != word else ""
 
 
 def differing(before: object, after: object) -> tuple[object, object]:

@@ -16,7 +16,8 @@ The model, for n rows of d values, L inverted lists, p lists in a search, t rows
 - store: 2 n d bytes on disk; index: n (d + 8) + 4 L d bytes, in memory or, as lists, on disk;
 - building: a t L d + b n L d seconds of multiply-adds (training is 10 rounds of k-means);
 - searching for one row: c (L d + n p d / L) seconds; a scan of all rows: e n d seconds;
-- a round of SEALS: k candidates for each labeled row, whatever n is.
+- a round of SEALS: k candidates for each labeled row, whatever n is;
+- memory of a run's own, the index aside: f + g n bytes (labels, numbers and states of rows).
 """
 
 from __future__ import annotations
@@ -33,7 +34,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_seals import CACHE, INDEX, RESULTS, SMALL_INDEX, build, index_of, table, words_for
+from bench_seals import (
+    CACHE,
+    INDEX,
+    RESULTS,
+    SMALL_INDEX,
+    alframe,
+    build,
+    index_of,
+    table,
+    words_for,
+)
 from seals_pool import SIZES, Pool, make
 from seals_scan import Paths, sum_in_chunks, took
 
@@ -62,6 +73,7 @@ class Measured:
         build_seconds: Of the index.
         search_seconds: For one row.
         scan_seconds: Of reading all rows once.
+        run_bytes: The most anonymous memory of a run of three rounds that finds the index there.
     """
 
     rows: int
@@ -72,6 +84,7 @@ class Measured:
     build_seconds: float
     search_seconds: float
     scan_seconds: float
+    run_bytes: float
 
 
 def measure(folder: Path, pool: Pool) -> Measured:
@@ -99,28 +112,45 @@ def measure(folder: Path, pool: Pool) -> Measured:
         float(build_took["seconds"]),
         search,
         took(lambda: sum_in_chunks(store)),
+        float(alframe(words, folder / "run")["peak_bytes"]),
     )
 
 
 @dataclass(frozen=True)
 class Model:
-    """Seconds of one multiply-add while building and searching, and of reading one value."""
+    """The constants.
+
+    Attributes:
+        build: Seconds of one multiply-add while building.
+        search: Likewise while searching.
+        scan: Seconds of reading one value.
+        run: Bytes of a run, whatever the pool.
+        run_row: And of each row.
+    """
 
     build: float
     search: float
     scan: float
+    run: float
+    run_row: float
 
     @classmethod
     def of(cls, known: Sequence[Measured]) -> Model:
-        """Returns the constants that fit the measurements, each in the geometric mean."""
+        """Returns the constants that fit the measurements.
+
+        Bytes by least squares, seconds in the geometric mean.
+        """
 
         def fit(values: Sequence[float]) -> float:
             return math.exp(float(np.mean(np.log(values))))
 
+        run_row, run = np.polyfit([m.rows for m in known], [m.run_bytes for m in known], 1)
         return cls(
             fit([m.build_seconds / build_work(m.rows, m.width, m.lists) for m in known]),
             fit([m.search_seconds / search_work(m.rows, m.width, m.lists) for m in known]),
             fit([m.scan_seconds / (m.rows * m.width) for m in known]),
+            float(run),
+            float(run_row),
         )
 
     def predict(self, rows: int, width: int, lists: int) -> Measured:
@@ -134,6 +164,7 @@ class Model:
             self.build * build_work(rows, width, lists),
             self.search * search_work(rows, width, lists),
             self.scan * rows * width,
+            self.run + self.run_row * rows,
         )
 
 
@@ -150,10 +181,11 @@ def search_work(rows: int, width: int, lists: int) -> float:
 
 def lines(rows: Sequence[tuple[str, Measured]]) -> list[str]:
     """Returns a Markdown table."""
-    head = "| rows | lists | store, GB | index, GB | building, h | search, ms | scan, s |"
-    return [head, "|---|---|---|---|---|---|---|"] + [
+    head = "| rows | lists | store, GB | index, GB | run, GB | building, h | search, ms | scan, s |"
+    return [head, "|---|---|---|---|---|---|---|---|"] + [
         f"| {name} | {m.lists} | {m.store_bytes / 1e9:.3g} | {m.index_bytes / 1e9:.3g} "
-        f"| {m.build_seconds / 3600:.3g} | {1e3 * m.search_seconds:.3g} | {m.scan_seconds:.3g} |"
+        f"| {m.run_bytes / 1e9:.3g} | {m.build_seconds / 3600:.3g} "
+        f"| {1e3 * m.search_seconds:.3g} | {m.scan_seconds:.3g} |"
         for name, m in rows
     ]
 

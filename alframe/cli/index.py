@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from alframe.cli.plain import composed, share
 from alframe.errors import UserError, nearest
@@ -92,7 +92,7 @@ def _compose(words: Sequence[str], folder: Path | None) -> dict[str, Any]:
 def _work(config: dict[str, Any]) -> None:
     from alframe.cli.build import build
     from alframe.cli.console import set_up_logging
-    from alframe.cli.kept import judged, place_of, recall_of
+    from alframe.cli.kept import check_shards, judged, place_of, recall_of
     from alframe.neighbors.saving import META
     from alframe.store import Store
 
@@ -102,46 +102,62 @@ def _work(config: dict[str, Any]) -> None:
     place = place_of(config["index"], store)
     with _writing(place):
         start = time.perf_counter()
-        if (place / META).is_file():
+        found = (place / META).is_file()
+        if not found:
+            with _lock(config, place):
+                found = (place / META).is_file()  # another process may have made it meanwhile
+                if not found:
+                    check_shards(store, place)
+                    _take_step(config, index, store, place)
+        seconds = time.perf_counter() - start
+        if found:
+            check_shards(store, place)
             index.load(place, store)
             log.info("the index is there: %s", place)
-        elif not _made(config, index, store, place):
-            log.info("done in %.1f s: %s", time.perf_counter() - start, place)
-            return
-        else:
-            seconds = time.perf_counter() - start
+        elif (place / META).is_file():
             log.info("index of %d rows built in %.1f s: %s", store.num_rows, seconds, place)
+        else:
+            log.info("done in %.1f s: %s", seconds, place)
+            return
         judged(index, recall_of(index, config["index"], store, place))
 
 
-def _made(config: dict[str, Any], index: NeighborIndex, store: Store, place: Path) -> bool:
-    """Does one step; returns whether the index is there now."""
-    from alframe.cli.kept import check_shards, locked
+def _lock(config: dict[str, Any], place: Path) -> IO[str]:
+    """Waits until no other process takes the same step; returns the lock."""
+    from alframe.cli.kept import locked
+
+    if config["part"] is None:
+        return locked(place)
+    number, count = share("part", config["part"])
+    return locked(place / PARTS, f"{number}_of_{count}.lock")
+
+
+def _take_step(config: dict[str, Any], index: NeighborIndex, store: Store, place: Path) -> None:
+    """Builds the index, or what a step makes of it."""
     from alframe.neighbors import parts
+    from alframe.neighbors.approximate import FaissIndex
+    from alframe.neighbors.saving import check_room
 
     folder, step, part = place / PARTS, config["step"], config["part"]
     if step is None and part is None:
-        with locked(place):
-            check_shards(store, place)
-            index.build(store)
-            index.save(place)
-        return True
+        if isinstance(index, FaissIndex):
+            check_room(place, index.bytes_for(store))  # rather than after hours
+        index.build(store)
+        index.save(place)
+        return
     faiss = _in_parts(index, config)
     if part is not None:
         number, count = share("part", part)
-        with locked(folder, f"{number}_of_{count}.lock"):
-            check_shards(store, place)
-            parts.build_part(faiss, store, folder, number - 1, count)
-        return False
-    with locked(place):
-        check_shards(store, place)
-        if step == "prepare":
-            parts.prepare(faiss, store, folder)
-            return False
+        check_room(folder, faiss.bytes_for(store) // count)
+        parts.build_part(faiss, store, folder, number - 1, count)
+    elif step == "merge":
         _merge(faiss, store, place, config["on_disk"])
         if not config["keep_parts"]:
             shutil.rmtree(folder)
-    return True
+    elif parts.is_prepared(faiss, store, folder):
+        log.info("the training that all parts share is there")
+    else:
+        parts.prepare(faiss, store, folder)
 
 
 def _merge(index: FaissIndex, store: Store, place: Path, on_disk: bool) -> None:

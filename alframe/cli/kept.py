@@ -99,10 +99,9 @@ def check_shards(store: Store, place: Path | None) -> None:
 def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> Words:
     """Returns the recall of an index, empty where it is exact: measured once for all runs."""
     file = place / f"recall_{_hash(words, HARMLESS, store.key)}.json"
-    lock = None if file.is_file() else _lock_if_possible(place, "recall")
+    lock = None if _recorded(file) is not None else _lock_if_possible(place, "recall")
     with lock or nullcontext():
-        if file.is_file():
-            recall: Words = json.loads(file.read_text())
+        if (recall := _recorded(file)) is not None:
             return recall
         found = measured(index, store)
         if lock:
@@ -111,6 +110,15 @@ def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> 
             except OSError as error:
                 _warn("recall", place, error)
         return found
+
+
+def _recorded(file: Path) -> dict[str, Any] | None:
+    """Returns the recall that a file holds, or None where it is to be measured."""
+    try:
+        recall = json.loads(file.read_text())
+        return Recall(**recall).record() if recall else {}
+    except (OSError, ValueError, TypeError):  # absent, or not what was written
+        return None
 
 
 def measured(index: NeighborIndex, source: EmbeddingSource) -> dict[str, Any]:

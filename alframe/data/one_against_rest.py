@@ -28,7 +28,7 @@ def one_against_rest(data: Dataset, concept: str) -> Dataset:
     if concept not in data.classes:
         raise UserError(
             f"concept={concept}: expected one of the {data.num_classes} classes of data="
-            f"{data.name}{nearest(concept, data.classes)}"
+            f"{data.name}{nearest(concept, data.classes, most=3)}"
         )
     number = data.classes.index(concept)
     signed = hashlib.sha256(f"{data.fingerprint} {concept}".encode()).hexdigest()

@@ -16,13 +16,14 @@ from alframe.files import decode_state, encode_state, write_atomic
 from alframe.neighbors import faiss
 from alframe.neighbors.audit import Audit
 from alframe.neighbors.decide import decide
-from alframe.neighbors.factory import ROWS_PER_LIST, filled
+from alframe.neighbors.factory import filled
 from alframe.neighbors.index import check_k, checked_queries, without
 from alframe.neighbors.memory import check_file, check_rows
 from alframe.neighbors.saving import clear, read_meta, write_meta
 from alframe.neighbors.scan import Scan, chunk_rows, float_chunks, scan, unit_rows
 from alframe.neighbors.settings import Settings
 from alframe.neighbors.source import EmbeddingSource
+from alframe.neighbors.training import sample_of
 from alframe.neighbors.widening import found_by
 from alframe.options import check_whole
 from alframe.protocols import Array, Rows
@@ -30,7 +31,6 @@ from alframe.protocols import Array, Rows
 log = logging.getLogger(__name__)
 INDEX, LISTS, STATE = "index.faiss", "lists.ivfdata", "state.npz"
 EFFORT_KEYS = {"nprobe": "index.nprobe", "efSearch": "index.ef_search"}
-_TRAIN_ROWS = 2**16
 _PAIRS = 2**24  # kept at a time, of queries and the rows found for each
 
 
@@ -88,14 +88,18 @@ class FaissIndex:
     def _train(self) -> None:
         source, index = self._built(), self._index
         if not index.is_trained:
-            seed = self._settings.seed
-            faiss.seed_training(index, seed)
-            sample = self._sample(np.random.default_rng(seed), faiss.lists_of(index))
+            faiss.seed_training(index, self._settings.seed)
+            sample = self._rows(sample_of(index, self.factory, self._indexed, self._settings))
             with faiss.said(
                 f"train {self.factory} on {len(sample)} rows",
                 "raise index.train_rows, or ask for fewer lists or codes in index.factory",
             ):
                 index.train(self._vectors(torch.from_numpy(source.take(sample))))
+
+    def bytes_for(self, source: EmbeddingSource) -> int:
+        """Returns what the index of a source takes, in memory or on disk; nothing is built."""
+        factory = filled(self._factory, source.num_rows, source.width)
+        return faiss.bytes_of(faiss.made(source.width, factory, self.metric), source.num_rows)
 
     def check_memory(self, rows: int, remedy: str) -> None:
         """Raises `UserError` where so many rows take more memory than there may be.
@@ -275,11 +279,6 @@ class FaissIndex:
     def _vectors(self, chunk: torch.Tensor) -> Array:
         vectors = unit_rows(chunk) if self.metric == "cosine" else chunk
         return np.ascontiguousarray(vectors.numpy(), dtype=np.float32)
-
-    def _sample(self, rng: np.random.Generator, lists: Any | None) -> Rows:
-        least = _TRAIN_ROWS if lists is None else max(_TRAIN_ROWS, ROWS_PER_LIST * lists.nlist)
-        size = min(self._indexed, self._settings.train_rows or least)
-        return self._rows(np.sort(rng.choice(self._indexed, size, replace=False)))
 
     def _found(self, queries: Array, wanted: int, count: int) -> tuple[Array, Rows]:
         vectors = self._vectors(torch.from_numpy(queries))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,13 +187,22 @@ def write(index: Any, path: Path) -> None:
         path.unlink(missing_ok=True)
         reason = f"FAISS could not write the index ({_reason(error)})"
         raise OSError(errno.EIO, reason, str(path)) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())  # its description must not be there before it
 
 
 def read(path: Path) -> Any:
-    """Reads an index whose bytes were checked; inverted lists on disk stay there."""
+    """Reads an index whose bytes were checked; inverted lists on disk stay there, unchanged."""
     faiss = library()
+    flags = faiss.IO_FLAG_ONDISK_SAME_DIR | faiss.IO_FLAG_READ_ONLY
     with said(f"read {path}", "build the index again"):
-        return faiss.read_index(str(path), faiss.IO_FLAG_ONDISK_SAME_DIR)
+        index = faiss.read_index(str(path), flags)
+    if (lists := lists_of(index)) is not None:
+        stored = faiss.downcast_InvertedLists(lists.invlists)
+        if isinstance(stored, faiss.OnDiskInvertedLists):
+            # Its threads go on reading the file after a search, whatever happens to it meanwhile.
+            stored.prefetch_nthread = 0
+    return index
 
 
 def mapped(path: Path, cached: bool) -> Any:
@@ -257,5 +267,6 @@ def on_gpu(index: Any) -> Any | None:
         return None
     try:
         return faiss.index_cpu_to_all_gpus(index)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError) as error:
+        log.info("the index is searched on CPUs: FAISS has it on no GPU (%s)", _reason(error))
         return None

@@ -52,6 +52,15 @@ def prepare(index: FaissIndex, source: EmbeddingSource, folder: Path) -> None:
     index.save(folder / _TRAINED)
 
 
+def is_prepared(index: FaissIndex, source: EmbeddingSource, folder: Path) -> bool:
+    """Tells whether the training is there, unaltered: made again, it might be another one."""
+    try:
+        _trained(index, source, folder)
+    except UserError:
+        return False
+    return True
+
+
 def build_part(
     index: FaissIndex, source: EmbeddingSource, folder: Path, part: int, parts: int
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,14 +53,16 @@ class Running:
         levels = levels.view(len(levels), groups, _GROUP)
         # where -inf is the cut, -inf levels are none all the same
         cut = self._cut.clamp(min=torch.finfo(torch.float32).min)
-        mine, group = (levels.amax(dim=2) >= cut[:, None]).nonzero(as_tuple=True)
-        kept = levels.flatten(0, 1).index_select(0, mine * groups + group)
-        hit, place = (kept >= cut[mine, None]).nonzero(as_tuple=True)
+        near = _places(levels.amax(dim=2) >= cut[:, None])
+        kept, mine = levels.flatten(0, 1).index_select(0, near), near // groups
+        hit = _places(kept >= cut.index_select(0, mine)[:, None])
         if not len(hit):
             return
-        at = group[hit] * _GROUP + place
-        found = kept[hit, place]
-        self._add(mine[hit], found, found - 2 * slack[at], first + at)
+        line = hit // _GROUP
+        at = near.index_select(0, line) % groups * _GROUP + hit % _GROUP
+        found = kept.view(-1).index_select(0, hit)
+        lowest = found - 2 * slack.index_select(0, at)
+        self._add(mine.index_select(0, line), found, lowest, first + at)
         # A cut that is raised after each chunk would spare little, and cost more than that.
         if 2 * self._added >= self._k * len(self._left):
             self._compact()
@@ -86,10 +89,12 @@ class Running:
         if self._width > self._rows.shape[1]:
             self._widen(2 * self._width)
         room = self._rows.shape[1]
-        places = torch.arange(len(mine), device=mine.device) + (behind + self._starts(room))[mine]
-        self._levels.view(-1)[places] = levels
-        self._lowest.view(-1)[places] = lowest
-        self._rows.view(-1)[places] = rows
+        offsets = (behind + self._starts(room)).index_select(0, mine)
+        places = torch.arange(len(mine), device=mine.device) + offsets
+        # Several times as fast as [places] = on a CPU, and index_select as [places].
+        self._levels.view(-1).scatter_(0, places, levels)
+        self._lowest.view(-1).scatter_(0, places, lowest)
+        self._rows.view(-1).scatter_(0, places, rows)
 
     def _starts(self, room: int) -> Tensor:
         return torch.arange(0, len(self._counts) * room, room, device=self._counts.device)
@@ -123,3 +128,10 @@ class Running:
             kept[:, width:] = nothing
         self._counts.fill_(width)
         self._width = width
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Returns the places of what is true, all lines one after the other, ascending."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))  # in a fifth of torch's time
+    return mask.flatten().nonzero().flatten()

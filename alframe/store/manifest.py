@@ -125,6 +125,8 @@ class Manifest:
             raise ValueError(f"format {content['format']}, {layout}")
         shards = {int(shard): dict(record) for shard, record in content["shards"].items()}
         missing = set(range(layout.shards)) - set(shards)
+        if not all(isinstance(record["sha256"], str) for record in shards.values()):
+            raise ValueError("a checksum is no text")
         if not set(shards) <= set(range(layout.shards)):
             raise ValueError(f"{len(shards)} shards of {layout.shards}")
         if content["state"] != "filling" and missing:

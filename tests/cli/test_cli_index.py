@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 from tiny_runs import ACTIVE, DATA, selections
 
-from alframe.cli import run
+from alframe.cli import kept, run
 from alframe.cli.embed import main as embed
 from alframe.cli.index import main
+from alframe.neighbors import saving
+from alframe.neighbors.approximate import FaissIndex
 
 STORE, INDEX = "store=store", ("index=faiss", "index.factory=IVF8,Flat", "index.nprobe=3")
 
@@ -49,6 +52,55 @@ def test_a_run_finds_what_was_built_whole(store, capsys):
     shutil.rmtree(folder_of(store))
     assert search(*INDEX) == found
     assert "index of 1797 rows built" in capsys.readouterr().err
+
+
+def test_what_another_process_built_meanwhile_is_not_built_again(store, monkeypatch, capsys):
+    waited = kept.locked
+
+    def slower(place, *name):
+        monkeypatch.setattr(kept, "locked", waited)
+        assert index(*INDEX) == 0  # the other one, which had the lock first
+        return waited(place, *name)
+
+    monkeypatch.setattr(kept, "locked", slower)
+    assert index(*INDEX) == 0
+    said = capsys.readouterr().err
+    assert said.count("index of 1797 rows built") == 1
+    assert said.count("the index is there") == 1
+
+
+def test_a_training_is_not_made_twice(store, capsys):
+    assert index(*INDEX, "step=prepare") == 0
+    (trained,) = store.glob("index_*/parts/trained/index.faiss")
+    before = trained.stat().st_ino, trained.stat().st_mtime_ns
+    assert index(*INDEX, "part=1/2") == 0
+    capsys.readouterr()
+    assert index(*INDEX, "step=prepare") == 0  # of a job that is queued again
+    assert "the training that all parts share is there" in capsys.readouterr().err
+    assert (trained.stat().st_ino, trained.stat().st_mtime_ns) == before
+    assert index(*INDEX, "part=2/2") == 0
+    assert index(*INDEX, "step=merge") == 0
+
+
+@pytest.mark.parametrize("part", [(), ("part=1/2",)])
+def test_room_is_looked_for_before_anything_is_built(store, part, monkeypatch, capsys):
+    assert index(*INDEX, "step=prepare") == 0
+    disk = namedtuple("disk", "free")
+    monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: disk(1000))
+    monkeypatch.setattr(FaissIndex, "add", None)
+    assert index(*INDEX, *part) == 2
+    assert "expected room for" in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_the_recall_is_measured_again(store, capsys):
+    assert index(*INDEX) == 0
+    (record,) = store.glob("index_*/recall_*.json")
+    whole = record.read_text()
+    for damaged in (whole[:-9], '{"recall": 1.0}', "[3]"):
+        record.write_text(damaged)
+        assert index(*INDEX) == 0
+        assert record.read_text() == whole
+    assert "recall@100 of the index is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("on_disk", ["false", "true"])
@@ -114,6 +166,17 @@ def test_a_full_disk_is_said(store, monkeypatch, capsys):
     assert "No space left on device" in said
     assert "make room there, or move the store and change store" in said
     assert not list(store.glob("index_*/*.faiss"))
+
+
+def test_an_altered_shard_is_refused_where_the_index_is_there(store, capsys):
+    assert index(*INDEX) == 0
+    shard = store / "shard_00000.npy"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.unlink()
+    shard.write_bytes(content)
+    assert index(*INDEX) == 2
+    assert "shard_00000.npy is altered" in capsys.readouterr().err
 
 
 def test_an_altered_shard_is_refused(store, capsys):

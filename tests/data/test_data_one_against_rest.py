@@ -36,3 +36,6 @@ def test_a_concept_that_does_not_exist_is_refused_with_the_nearest_name():
     named = replace(digits(), classes=("icebreaker", "ferry", *map(str, range(8))))
     with pytest.raises(UserError, match=r"concept=icebraker: .* \(did you mean icebreaker\?\)"):
         one_against_rest(named, "icebraker")
+    named = replace(digits(), classes=("fire_truck", "fire_trucks", "ferry", *map(str, range(7))))
+    with pytest.raises(UserError, match=r"\(did you mean fire_truck or fire_trucks\?\)"):
+        one_against_rest(named, "fire_trick")

@@ -25,6 +25,7 @@ KINDS = {  # the least recall@10 on 2,000 clustered rows
     "flat_refined": (lambda **o: faiss(factory="Flat", refine=1, **o), 1.0),
     "lsh": (lambda **o: faiss(factory="RR{bits},LSHt", refine=30, **o), 0.9),
     "ivf_flat": (lambda **o: faiss(factory="IVF{lists},Flat", nprobe=12, **o), 0.9),
+    "ivf_sq": (lambda **o: faiss(factory="IVF{lists},SQ8", nprobe=12, refine=2, **o), 0.9),
     "hnsw": (lambda **o: faiss(factory="HNSW16,Flat", **o), 0.9),
     "ivf_pq": (lambda **o: faiss(factory="IVF8,PQ4x4", refine=20, train_rows=300, **o), 0.8),
 }

@@ -9,6 +9,7 @@ from twins import Chunked, clusters
 
 from alframe.errors import UserError
 from alframe.neighbors import parts
+from alframe.neighbors.faiss import library
 from alframe.neighbors.kinds import faiss
 from alframe.neighbors.source import ArraySource
 
@@ -16,12 +17,13 @@ POINTS = clusters(1500, 8)
 POINTS[[3, 700, 1499]] = np.nan
 SOURCE = Chunked(ArraySource(POINTS), 230)
 QUERIES = clusters(40, 8, seed=5)
-FACTORIES = ["Flat", "IVF16,Flat", "IVF16,PQ4x4", "PCA4,IVF8,Flat", "RR32,LSHt"]
+FACTORIES = ["Flat", "IVF16,Flat", "IVF16,SQ8", "IVF16,PQ4x4", "PCA4,IVF8,Flat", "RR32,LSHt"]
 
 
-def made(factory, metric="euclidean"):
+def made(factory, metric="euclidean", **options):
     refine = 4 if "LSH" in factory else 0
-    return faiss(factory=factory, metric=metric, nprobe=4, refine=refine, drop_invalid=True)
+    words = {"metric": metric, "nprobe": 4, "refine": refine, "drop_invalid": True, **options}
+    return faiss(factory=factory, **words)
 
 
 def in_parts(factory, folder, count, metric="euclidean"):
@@ -62,9 +64,47 @@ def test_lists_on_disk_are_lists_in_memory(factory, tmp_path):
     loaded.load(moved, SOURCE)
     same(whole, loaded)
     lists = moved / "lists.ivfdata"
-    lists.write_bytes(lists.read_bytes()[:-1])
+    harmed = lists.read_bytes()[:-1]
+    lists.unlink()  # the file that is mapped must not be cut
+    lists.write_bytes(harmed)
     with pytest.raises(UserError, match=r"lists\.ivfdata is not what was written"):
         loaded.load(moved, SOURCE)
+
+
+def test_lists_on_disk_can_be_read_where_nothing_may_be_written(tmp_path, monkeypatch):
+    opened, read_index = [], library().read_index
+
+    def noted(path, flags):
+        opened.append(flags)
+        return read_index(path, flags)
+
+    parts.build_on_disk(made("IVF16,SQ8"), SOURCE, tmp_path / "parts", 3, tmp_path / "index")
+    monkeypatch.setattr(library(), "read_index", noted)
+    loaded = made("IVF16,SQ8")
+    loaded.load(tmp_path / "index", SOURCE)
+    assert [flags & library().IO_FLAG_READ_ONLY for flags in opened] == [2]
+    lists = library().downcast_InvertedLists(library().extract_index_ivf(loaded.inner).invlists)
+    assert lists.read_only
+    assert lists.prefetch_nthread == 0  # else threads read on after a search
+    assert loaded.search(QUERIES, 12)[1].shape == (40, 12)
+
+
+def test_rows_to_train_on_must_fit_into_memory(tmp_path):
+    says = r"IVF16,Flat, 1497 rows to train on: it takes .*lower index\.train_rows, or raise"
+    with pytest.raises(UserError, match=says):
+        parts.prepare(made("IVF16,Flat", memory_gib=1e-6), SOURCE, tmp_path)
+    parts.prepare(made("IVF16,Flat", memory_gib=1e-6, train_rows=16), SOURCE, tmp_path)
+
+
+def test_a_training_that_is_there_is_told_from_one_that_is_not(tmp_path):
+    mine = made("IVF16,Flat")
+    assert not parts.is_prepared(mine, SOURCE, tmp_path)
+    parts.prepare(mine, SOURCE, tmp_path)
+    assert parts.is_prepared(made("IVF16,Flat"), SOURCE, tmp_path)
+    assert not parts.is_prepared(made("IVF8,Flat"), SOURCE, tmp_path)
+    path = tmp_path / "trained" / "index.faiss"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not parts.is_prepared(made("IVF16,Flat"), SOURCE, tmp_path)
 
 
 @pytest.mark.parametrize("count", [1, 3, 1500])
@@ -132,7 +172,7 @@ def test_parts_that_do_not_belong_together_are_refused(harm, factory, tmp_path):
 
 
 def limited(gib, factory="IVF16,Flat"):
-    return faiss(factory=factory, nprobe=4, drop_invalid=True, memory_gib=gib)
+    return made(factory, memory_gib=gib, train_rows=300)
 
 
 GIB = 1497 * (4 * 8 + 8) / 2**30
@@ -142,7 +182,7 @@ GIB = 1497 * (4 * 8 + 8) / 2**30
 def test_an_index_larger_than_memory_is_built_in_parts(tmp_path):
     with pytest.raises(UserError, match=r"index\.memory_gib allows; .*in parts.*alframe-index"):
         limited(GIB / 2).build(SOURCE)
-    whole, on_disk = made("IVF16,Flat"), limited(GIB / 2)
+    whole, on_disk = made("IVF16,Flat", train_rows=300), limited(GIB / 2)
     whole.build(SOURCE)
     parts.build_on_disk(on_disk, SOURCE, tmp_path / "parts", 3, tmp_path / "index")
     same(whole, on_disk)

@@ -78,6 +78,7 @@ BROKEN = {
         '"shards": {', '"shards": {"4": {"sha256": ""},'
     ).replace("complete", "filling"),
     "a shard too many": lambda text: text.replace('"3": {', '"4": {'),
+    "a shard without a checksum": lambda text: text.replace('"sha256"', '"sha265"', 1),
     "fewer rows": lambda text: text.replace('"rows": 1000', '"rows": 0'),
     "a later format": lambda text: text.replace('"format": 1', '"format": 2'),
 }

@@ -59,6 +59,27 @@ def test_the_same_command_again_makes_nothing(sweep, workdir):
     assert show_sweep(["."]) == 2
 
 
+def test_concepts_have_their_embeddings_and_the_index_of_them_in_common(sweep, workdir):
+    words = (
+        "concept=3,5", "data=digits", "data.subset=900", "data.validation=100", "data.test=300",
+        "learner@target=probe", "strategy=most_likely_positive", "candidates=seals",
+        "candidates.k=8", "index=ivf_flat", "encoder@embeddings.encoder=raw",
+        "embeddings.learn=true", "embeddings.dir=stores", "task.positives=5", "task.negatives=15",
+        "schedule.initial=20", "schedule.query_size=5", "schedule.budget=30", "logger=[]",
+        "trainer=cpu",
+    )  # fmt: skip
+    code, said, told = sweep(*words)
+    assert code == 0
+    assert "2 cells: 2 done" in said
+    assert len([*workdir.glob("**/store.json")]) == 2  # of training rows and test rows
+    (meta,) = workdir.glob("**/index_*/meta.json")
+    key = json.loads(meta.read_text())["source_key"]
+    found = [json.loads(path.read_text()) for path in workdir.glob("sweep/*/status.json")]
+    assert [run["neighbors"]["source_key"] for run in found] == [key, key]
+    assert [run["recall"] for run in found] == [found[0]["recall"]] * 2
+    assert (said + told).count("rows built in") == 1
+
+
 def test_fits_that_cells_have_in_common_are_made_once(sweep, workdir):
     words = *CORE_SET, "pipeline.sizes=[0.5]", "logger=[]", "trainer=cpu"
     assert sweep("strategy=random,margin", "seed=0", *words)[0] == 0
