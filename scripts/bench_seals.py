@@ -3,6 +3,7 @@
     python scripts/bench_seals.py [--rows 8121242] [--folder FOLDER] [--seeds 0 1 2 ... 23]
     python scripts/bench_seals.py --small
     python scripts/bench_seals.py --table
+    python scripts/bench_seals.py --exact
 
 The pool is that of seals_pool.py. For each of its six concepts and each seed `alframe` runs twice,
 in processes of their own (seals_run.py): with candidates=all and with candidates=seals; 5 positives
@@ -15,7 +16,8 @@ when their labels come), to observe and to select. The first run with candidates
 index, where FOLDER has none yet: its seconds and its memory are in FOLDER/build_HASH.json, by the
 hash of the index's folder. Prints a Markdown table and writes results/bench_seals.json; --small
 takes a pool of 20,000 rows, is over in a minute or two, and keeps nothing; --table makes the kept
-table again from what was measured.
+table again from what was measured; --exact does so, too, having measured exact search again, and
+keeps when and of which revision that was.
 """
 
 from __future__ import annotations
@@ -251,13 +253,7 @@ def measured(
             runs.setdefault(name, {})[rule] = told(run)
             print(f"{name}, {rule}: {run['seconds']} s", file=sys.stderr)
     status = json.loads((Path(run["path"]) / "status.json").read_text())
-    rng = np.random.default_rng(0)
-    points = rng.standard_normal((2_000 if small else 200_000, 128), dtype=np.float32)
-    exact = [
-        compare(points, points[:number] + np.float32(0.1), 100, 1 if small else 5)
-        for number in ([1000] if small else [1000, 10_000])
-    ]
-    both = compared(runs)
+    exact, both = exact_search(small), compared(runs)
     return {
         "device": status["device"],
         "cases": cases(first, status["recall"], scan, both, exact),
@@ -270,6 +266,21 @@ def measured(
     }
 
 
+def exact_search(small: bool) -> list[Row]:
+    """Returns how exact search compares with FAISS's."""
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((2_000 if small else 200_000, 128), dtype=np.float32)
+    return [
+        compare(points, points[:number] + np.float32(0.1), 100, 1 if small else 5)
+        for number in ([1000] if small else [1000, 10_000])
+    ]
+
+
+def today() -> str:
+    """Returns the date, as results have it."""
+    return datetime.now(UTC).date().isoformat()
+
+
 def main() -> None:
     """Measures all cases and writes the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -278,11 +289,15 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[*range(24)])
     parser.add_argument("--small", action="store_true", help="20,000 rows; nothing is kept")
     parser.add_argument("--table", action="store_true", help="make the kept results' table again")
+    parser.add_argument("--exact", action="store_true", help="so, with exact search measured again")
     options = parser.parse_args()
-    if options.table:
+    if options.table or options.exact:
         kept = json.loads(KEPT.read_text())
         if "look_up_seconds" not in next(iter(kept["concepts"].values()))["seals"]:
             sys.exit(f"{KEPT} is of an older version: expected look_up_seconds; measure again")
+        if options.exact:
+            kept["exact"] = exact_search(small=False)
+            kept["exact_of"] = {"git": git_state(), "date": today()}
         kept["seals_against_all"] = compared(kept["concepts"])
         names = ("build", "recall", "scan", "seals_against_all", "exact")
         kept["cases"] = cases(*(kept[name] for name in names))
@@ -304,7 +319,7 @@ def main() -> None:
         "versions": versions(),
         "git": git_state(),
         "seeds": options.seeds,
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": today(),
         "rows": options.rows,
         "index": INDEX,
         **found,
