@@ -42,8 +42,11 @@ class Running:
         """Lets rows first, first + 1, ... pass by, given by `Levels.right`."""
         levels = self._left @ right.T
         if self._fresh and len(right) >= self._k:
-            top, at = levels.topk(self._k, dim=1, sorted=False)
-            self._cut = self._below((top - 2 * slack[at]).amin(dim=1))
+            # The k-th of the best of small groups is not above the k-th of all, and found sooner.
+            size = max(1, 2 * len(right) // (5 * self._k))
+            best = levels[:, : len(right) // size * size].unflatten(1, (-1, size)).amax(dim=2)
+            kth = best.topk(self._k, dim=1, sorted=False).values.amin(dim=1)
+            self._cut = self._below(kth - 2 * slack.amax())
         self._fresh = False
         groups = -(-len(right) // _GROUP)
         if groups * _GROUP != len(right):
