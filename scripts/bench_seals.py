@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -267,13 +269,25 @@ def measured(
 
 
 def exact_search(small: bool) -> list[Row]:
-    """Returns how exact search compares with FAISS's."""
-    rng = np.random.default_rng(0)
-    points = rng.standard_normal((2_000 if small else 200_000, 128), dtype=np.float32)
-    return [
-        compare(points, points[:number] + np.float32(0.1), 100, rounds)
-        for number, rounds in ([(1000, 1)] if small else [(1000, 15), (10_000, 5)])
-    ]
+    """Returns how exact search compares with FAISS's: the middle one of several processes.
+
+    Where a process finds its memory decides how fast either is: FAISS takes 0.37 s or 0.55 s.
+    """
+    if small:
+        return [_compared(2_000, 1000, 1)]
+    found = []
+    for queries, rounds in ((1000, 7), (10_000, 3)):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
+            jobs = [pool.submit(_compared, 200_000, queries, rounds) for _ in range(5)]
+            runs = sorted((job.result() for job in jobs), key=lambda run: float(run["ratio"]))
+        found.append({**runs[2], "ratios": [run["ratio"] for run in runs]})
+    return found
+
+
+def _compared(rows: int, queries: int, rounds: int) -> Row:
+    points = np.random.default_rng(0).standard_normal((rows, 128), dtype=np.float32)
+    return compare(points, points[:queries] + np.float32(0.1), 100, rounds)
 
 
 def today() -> str:

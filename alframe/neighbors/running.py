@@ -44,7 +44,7 @@ class Running:
         if self._fresh and len(right) >= self._k:
             # The k-th of the best of small groups is not above the k-th of all, and found sooner.
             size = max(1, 2 * len(right) // (5 * self._k))
-            best = levels[:, : len(right) // size * size].unflatten(1, (-1, size)).amax(dim=2)
+            best = levels[:, : len(right) // size * size].view(len(levels), -1, size).amax(dim=2)
             kth = best.topk(self._k, dim=1, sorted=False).values.amin(dim=1)
             self._cut = self._below(kth - 2 * slack.amax())
         self._fresh = False
