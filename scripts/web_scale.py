@@ -144,7 +144,9 @@ class Model:
         def fit(values: Sequence[float]) -> float:
             return math.exp(float(np.mean(np.log(values))))
 
-        run_row, run = np.polyfit([m.rows for m in known], [m.run_bytes for m in known], 1)
+        run_row, run = 0.0, known[0].run_bytes
+        if len(known) > 1:
+            run_row, run = np.polyfit([m.rows for m in known], [m.run_bytes for m in known], 1)
         return cls(
             fit([m.build_seconds / build_work(m.rows, m.width, m.lists) for m in known]),
             fit([m.search_seconds / search_work(m.rows, m.width, m.lists) for m in known]),
@@ -225,6 +227,8 @@ def page(text: str, results: Path = RESULTS) -> str:
         about = [kept[name]["device"], kept[name]["date"]]
         if index := kept[name].get("index"):
             about.append(f"`{' '.join(index)}`")
+        if exact := kept[name].get("exact_of"):
+            about.append(f"exact search at {exact['git']['revision'][:7]}, {exact['date']}")
         body = f"{content}\n\nFrom `results/{name}.json`: {', '.join(about)}."
         marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(marks[0])

@@ -99,22 +99,24 @@ def _work(config: dict[str, Any]) -> None:
     set_up_logging()
     store = Store.open(config["store"], "store")
     index: NeighborIndex = build(config, "index")
+    if config["step"] or config["part"]:
+        _in_parts(index, config)
     place = place_of(config["index"], store)
     with _writing(place):
         start = time.perf_counter()
-        found = (place / META).is_file()
+        found, whole = (place / META).is_file(), False
         if not found:
             with _lock(config, place):
                 found = (place / META).is_file()  # another process may have made it meanwhile
                 if not found:
                     check_shards(store, place)
-                    _take_step(config, index, store, place)
+                    whole = _take_step(config, index, store, place)
         seconds = time.perf_counter() - start
         if found:
             check_shards(store, place)
             index.load(place, store)
             log.info("the index is there: %s", place)
-        elif (place / META).is_file():
+        elif whole:
             log.info("index of %d rows built in %.1f s: %s", store.num_rows, seconds, place)
         else:
             log.info("done in %.1f s: %s", seconds, place)
@@ -132,32 +134,33 @@ def _lock(config: dict[str, Any], place: Path) -> IO[str]:
     return locked(place / PARTS, f"{number}_of_{count}.lock")
 
 
-def _take_step(config: dict[str, Any], index: NeighborIndex, store: Store, place: Path) -> None:
-    """Builds the index, or what a step makes of it."""
+def _take_step(config: dict[str, Any], index: NeighborIndex, store: Store, place: Path) -> bool:
+    """Does what is missing of a step; returns whether the whole index was made."""
     from alframe.neighbors import parts
-    from alframe.neighbors.approximate import FaissIndex
-    from alframe.neighbors.saving import check_room
 
     folder, step, part = place / PARTS, config["step"], config["part"]
     if step is None and part is None:
-        if isinstance(index, FaissIndex):
-            check_room(place, index.bytes_for(store))  # rather than after hours
+        _check_room(index, store, place)
         index.build(store)
         index.save(place)
-        return
+        return True
     faiss = _in_parts(index, config)
-    if part is not None:
-        number, count = share("part", part)
-        check_room(folder, faiss.bytes_for(store) // count)
-        parts.build_part(faiss, store, folder, number - 1, count)
-    elif step == "merge":
+    if step == "merge":
         _merge(faiss, store, place, config["on_disk"])
         if not config["keep_parts"]:
-            shutil.rmtree(folder)
+            _remove(folder)
+        return True
+    if part is not None:
+        number, count = share("part", part)
+        if parts.is_built(faiss, store, folder, number - 1, count):
+            log.info("part %s is there", part)
+        else:
+            parts.build_part(faiss, store, folder, number - 1, count)
     elif parts.is_prepared(faiss, store, folder):
         log.info("the training that all parts share is there")
     else:
         parts.prepare(faiss, store, folder)
+    return False
 
 
 def _merge(index: FaissIndex, store: Store, place: Path, on_disk: bool) -> None:
@@ -167,8 +170,26 @@ def _merge(index: FaissIndex, store: Store, place: Path, on_disk: bool) -> None:
     if on_disk:
         parts.merge_on_disk(index, store, place / PARTS, count, place)
     else:
+        _check_room(index, store, place)
         parts.merge(index, store, place / PARTS, count)
         index.save(place)
+
+
+def _check_room(index: NeighborIndex, store: Store, place: Path) -> None:
+    """Looks for room on the disk before hours are spent, leaving out what was left by a kill."""
+    from alframe.neighbors.approximate import INDEX, LISTS, FaissIndex
+    from alframe.neighbors.auto import AutoIndex
+    from alframe.neighbors.saving import clear
+
+    if isinstance(index, FaissIndex | AutoIndex):
+        clear(place, [INDEX, LISTS], index.bytes_for(store))
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:  # a part is being built again; the index is there all the same
+        log.warning("%s is not needed any more, and cannot be removed (%s)", folder, error)
 
 
 def _in_parts(index: NeighborIndex, config: dict[str, Any]) -> FaissIndex:

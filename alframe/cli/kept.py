@@ -98,6 +98,8 @@ def check_shards(store: Store, place: Path | None) -> None:
 
 def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> Words:
     """Returns the recall of an index, empty where it is exact: measured once for all runs."""
+    if index.describe()["kind"] == "exact":
+        return {}
     file = place / f"recall_{_hash(words, HARMLESS, store.key)}.json"
     lock = None if _recorded(file) is not None else _lock_if_possible(place, "recall")
     with lock or nullcontext():
@@ -115,8 +117,7 @@ def recall_of(index: NeighborIndex, words: Words, store: Store, place: Path) -> 
 def _recorded(file: Path) -> dict[str, Any] | None:
     """Returns the recall that a file holds, or None where it is to be measured."""
     try:
-        recall = json.loads(file.read_text())
-        return Recall(**recall).record() if recall else {}
+        return Recall(**json.loads(file.read_text())).record()
     except (OSError, ValueError, TypeError):  # absent, or not what was written
         return None
 
@@ -143,11 +144,13 @@ def locked(folder: Path, name: str = "lock") -> IO[str]:
     Raises:
         OSError: Where the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     said = False
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             return take_lock(folder, name)
+        except FileNotFoundError:
+            continue  # who merged the parts removed their folder just now
         except HeldError as held:
             if not said:
                 log.info("%s builds the index in %s: waiting", held, folder)

@@ -64,6 +64,11 @@ class AutoIndex:
         chosen.build(source)
         self._chosen = chosen
 
+    def bytes_for(self, source: EmbeddingSource) -> int:
+        """Returns what the index of a source takes, in memory or on disk; nothing is built."""
+        chosen = self._made(self.choose(source.num_rows, source.width)[0])
+        return chosen.bytes_for(source) if isinstance(chosen, FaissIndex) else 0
+
     def search(self, queries: Array, k: int, exclude: Rows | None = None) -> tuple[Array, Rows]:
         """See `NeighborIndex.search`."""
         return self.chosen.search(queries, k, exclude)

@@ -183,12 +183,17 @@ def write(index: Any, path: Path) -> None:
     """
     try:
         library().write_index(index, str(path))
+        _on_disk(path)
     except FAILURES as error:
         path.unlink(missing_ok=True)
         reason = f"FAISS could not write the index ({_reason(error)})"
         raise OSError(errno.EIO, reason, str(path)) from error
+
+
+def _on_disk(path: Path) -> None:
+    """Waits until a file is on the disk: its description must not be there before it."""
     with path.open("rb") as file:
-        os.fsync(file.fileno())  # its description must not be there before it
+        os.fsync(file.fileno())
 
 
 def read(path: Path) -> Any:
@@ -255,6 +260,7 @@ def merge_on_disk(empty: Any, parts: list[Path], path: Path) -> None:
         lists.ntotal = empty.ntotal = rows
         lists.replace_invlists(merged, True)
         merged.this.disown()
+    _on_disk(path)
 
 
 def on_gpu(index: Any) -> Any | None:

@@ -61,6 +61,18 @@ def is_prepared(index: FaissIndex, source: EmbeddingSource, folder: Path) -> boo
     return True
 
 
+def is_built(
+    index: FaissIndex, source: EmbeddingSource, folder: Path, part: int, parts: int
+) -> bool:
+    """Tells whether a part of the training that is there was built already, and is unaltered."""
+    try:
+        about = _about(_trained(index, source, folder), part, parts, source.num_rows)
+        index.check_part(_folder(folder, part, parts), source, about)
+    except UserError:
+        return False
+    return True
+
+
 def build_part(
     index: FaissIndex, source: EmbeddingSource, folder: Path, part: int, parts: int
 ) -> None:
@@ -80,8 +92,10 @@ def build_part(
     span = span_of(part, parts, source.num_rows)
     trained = _trained(index, source, folder)
     index.check_memory(len(span), f"build more parts than {parts}")
+    target = _folder(folder, part, parts)
+    clear(target, [INDEX], faiss.bytes_of(index.inner, len(span)))  # room, before time is spent
     index.add(span)
-    index.save(_folder(folder, part, parts), _about(trained, part, parts, source.num_rows))
+    index.save(target, _about(trained, part, parts, source.num_rows))
 
 
 def count_of(folder: Path) -> int:

@@ -44,9 +44,11 @@ class Running:
         if self._fresh and len(right) >= self._k:
             # The k-th of the best of small groups is not above the k-th of all, and found sooner.
             size = max(1, 2 * len(right) // (5 * self._k))
-            best = levels[:, : len(right) // size * size].view(len(levels), -1, size).amax(dim=2)
-            kth = best.topk(self._k, dim=1, sorted=False).values.amin(dim=1)
-            self._cut = self._below(kth - 2 * slack.amax())
+            end = len(right) // size * size
+            best = levels[:, :end].view(len(levels), -1, size).amax(dim=2)
+            top, at = best.topk(self._k, dim=1, sorted=False)
+            slacks = slack[:end].view(-1, size).amax(dim=1)
+            self._cut = self._below((top - 2 * slacks[at]).amin(dim=1))
         self._fresh = False
         groups = -(-len(right) // _GROUP)
         if groups * _GROUP != len(right):

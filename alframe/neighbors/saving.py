@@ -46,11 +46,6 @@ def clear(folder: Path, files: Sequence[str], needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (META, FILES_NOTE, *files):  # not changed in place: others may search them
         (folder / name).unlink(missing_ok=True)
-    check_room(folder, needed)
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """Raises `OSError` where a folder's disk has less room than so many bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(

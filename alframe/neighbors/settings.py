@@ -42,7 +42,7 @@ class Settings:
         train_rows: Random rows that the index is trained on; None = 64 for each list, 65,536 at
             least.
         seed: Draws them, and starts the k-means of the lists.
-        memory_gib: Refuse to build an index that takes more; None = what is free.
+        memory_gib: Refuse an index, or rows to train it on, that take more; None = what is free.
         gpu: Search on GPUs where FAISS sees one and has the kind for it.
         min_recall: What the recall against exact search must reach, in [0, 1].
         on_low_recall: What is done below it: warn or refuse.

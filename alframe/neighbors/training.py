@@ -34,7 +34,8 @@ def sample_of(index: Any, factory: str, rows: int, settings: Settings) -> Rows:
     usual = _LEAST if lists is None else max(_LEAST, ROWS_PER_LIST * lists.nlist)
     count = min(rows, settings.train_rows or usual)
     what = f"index.factory={factory}, {count} rows to train on"
-    # as float32, and once more where they are scaled or turned first
-    check_rows(what, 8 * count * int(index.d), settings.memory_gib, "lower index.train_rows")
+    copies = 1 + (settings.metric == "cosine" or hasattr(index, "chain"))  # scaled or turned first
+    needed, remedy = 4 * copies * count * int(index.d), "lower index.train_rows (not of index=auto)"
+    check_rows(what, needed, settings.memory_gib, remedy)
     drawn: Rows = np.sort(np.random.default_rng(settings.seed).choice(rows, count, replace=False))
     return drawn

@@ -12,8 +12,9 @@ from tiny_runs import ACTIVE, DATA, selections
 from alframe.cli import kept, run
 from alframe.cli.embed import main as embed
 from alframe.cli.index import main
-from alframe.neighbors import saving
+from alframe.neighbors import parts, saving
 from alframe.neighbors.approximate import FaissIndex
+from alframe.store import Store
 
 STORE, INDEX = "store=store", ("index=faiss", "index.factory=IVF8,Flat", "index.nprobe=3")
 
@@ -80,6 +81,45 @@ def test_a_training_is_not_made_twice(store, capsys):
     assert (trained.stat().st_ino, trained.stat().st_mtime_ns) == before
     assert index(*INDEX, "part=2/2") == 0
     assert index(*INDEX, "step=merge") == 0
+
+
+def test_a_part_that_is_there_is_not_built_again(store, monkeypatch, capsys):
+    assert index(*INDEX, "step=prepare") == 0
+    assert index(*INDEX, "part=1/2") == 0
+    (meta,) = store.glob("index_*/parts/part_00000*/meta.json")
+    before, add = meta.stat().st_ino, FaissIndex.add
+    monkeypatch.setattr(FaissIndex, "add", None)
+    assert index(*INDEX, "part=1/2") == 0
+    assert "part 1/2 is there" in capsys.readouterr().err
+    assert meta.stat().st_ino == before
+    monkeypatch.setattr(FaissIndex, "add", add)
+    (meta.parent / "index.faiss").write_bytes(b"cut")
+    assert index(*INDEX, "part=1/2") == 0
+    assert index(*INDEX, "part=2/2") == 0
+    assert index(*INDEX, "step=merge") == 0
+
+
+def test_a_part_that_ends_after_the_others_were_merged_is_no_index(store, monkeypatch, capsys):
+    assert index(*INDEX, "step=prepare") == 0
+    built = parts.build_part
+
+    def late(*words):
+        monkeypatch.setattr(parts, "build_part", built)
+        assert index(*INDEX) == 0  # somebody builds the whole meanwhile
+        built(*words)
+
+    monkeypatch.setattr(parts, "build_part", late)
+    assert index(*INDEX, "part=1/2") == 0
+    said = capsys.readouterr().err
+    assert said.count("index of 1797 rows built") == 1
+    assert said.count("done in") == 2  # the training, and the part
+
+
+def test_a_kind_without_parts_is_refused_before_anything_is_read(store, monkeypatch, capsys):
+    monkeypatch.setattr(Store, "verify", None)
+    assert index("step=prepare") == 2
+    assert "expected a kind of FAISS to build in parts, got auto" in capsys.readouterr().err
+    assert not list(store.glob("index_*"))
 
 
 @pytest.mark.parametrize("part", [(), ("part=1/2",)])

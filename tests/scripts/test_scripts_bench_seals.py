@@ -34,6 +34,8 @@ def test_the_model_of_the_web_scale_is_checked_and_extrapolated():
     measured, predicted = rows[2], rows[3]
     for column in (2, 3):  # bytes
         assert float(predicted[column]) == pytest.approx(float(measured[column]), rel=0.1)
+    # of a run's memory nearly nothing is for so few rows
+    assert float(predicted[4]) == pytest.approx(float(measured[4]), rel=0.3)
 
 
 def test_any_part_of_the_pool_is_drawn_alike():
