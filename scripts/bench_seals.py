@@ -271,7 +271,7 @@ def measured(
 def exact_search(small: bool) -> list[Row]:
     """Returns how exact search compares with FAISS's: the middle one of several processes.
 
-    Where a process finds its memory decides how fast either is: FAISS takes 0.37 s or 0.55 s.
+    Where a process finds its memory decides how fast either is.
     """
     if small:
         return [_compared(2_000, 1000, 1)]
