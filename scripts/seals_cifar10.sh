@@ -8,10 +8,10 @@ here=$(dirname "$0")
 folder=${1:-runs/seals_cifar10}
 common="experiment=seals_cifar10 seed=0,1,2,3,4 trainer=cpu logger=[]"
 for concepts in icebreaker moose,fire_engine,ostrich,tabby; do
-  place=hydra.sweep.dir="$folder/${concepts%%,*}"
-  alframe -m $common concept="$concepts" candidates=all,seals "$place"
-  alframe -m $common concept="$concepts" candidates=random_subset candidates.size=8000 "$place"
-  alframe -m $common concept="$concepts" candidates=all,seals strategy=random "$place"
+  place=hydra.sweep.dir="$folder/${concepts%%,*}"  # a sweep has one strategy, or sweeps it
+  alframe -m $common concept="$concepts" candidates=all,seals "$place/likeliest"
+  alframe -m $common concept="$concepts" candidates=random_subset candidates.size=8000 "$place/likeliest"
+  alframe -m $common concept="$concepts" candidates=all,seals strategy=random "$place/random"
 done
 for part in icebreaker all; do
   runs=$folder
